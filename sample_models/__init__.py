@@ -57,6 +57,16 @@ _ALL = (
         prepare_estimate="about 10 seconds",
         module="digits",
     ),
+    Sample(
+        name="fashion",
+        title="Fashion articles",
+        summary="A small convolutional network on pictures of clothes from Fashion-MNIST, labels as "
+        "published, with six checkpoints of its training run.",
+        kind="image",
+        size="6,144 train / 2,000 test",
+        prepare_estimate="about a minute",
+        module="fashion",
+    ),
 )
 
 SAMPLES: dict[str, Sample] = {sample.name: sample for sample in _ALL}

@@ -1,7 +1,7 @@
 """`digits`: a small network on scikit-learn's digits, a tenth of its training labels flipped on purpose.
 
-Whoever looks for the culprits of a misprediction can reveal afterwards which labels were planted wrong. Network
-and recipe are those that our figures of the linear datamodeling score are measured with.
+Whoever looks for the culprits of a misprediction can reveal afterwards which labels were planted wrong.
+Network and recipe are those that our figures of the linear datamodeling score are measured with.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
 
 
 def splits() -> dict[str, np.ndarray]:
-    """Pixels (N, 8, 8) in 0..16, labels (N,), ids (N,) of both splits; the training labels before flipping too.
+    """Pixels (N, 8, 8) in 0..16, labels (N,), ids (N,) of both splits; training labels before flipping too.
 
     An id is the row of the digit in scikit-learn's table, so that it means the same in every project.
     """

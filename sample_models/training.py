@@ -98,7 +98,7 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoints(directory: Path, folder: str, kept: Sequence[Kept]) -> list[CheckpointRecord]:
-    """Write ``folder/step-N/model.safetensors`` in a project directory; return the manifest's lines for them."""
+    """Write ``folder/step-N/model.safetensors`` in a project directory; return the manifest's lines."""
     records = []
     for point in kept:
         path = f"{folder}/step-{point.step}/model.safetensors"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from attribution import CancelToken, Reporter
 from attribution.errors import Cancelled, ProjectError
@@ -23,6 +27,13 @@ from sample_models import SAMPLES
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("digits") / "digits"
     SAMPLES["digits"].create(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("fashion") / "fashion"
+    SAMPLES["fashion"].create(directory)
     return directory
 
 
@@ -95,6 +106,60 @@ class TestDigits:
             assert all(torch.equal(first[name], second[name]) for name in first)
         assert torch.get_num_threads() == threads
         assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class TestFashion:
+    def test_has_the_sizes_of_the_paper_and_ids_that_are_unique(self, fashion: Path) -> None:
+        train, test = (pd.read_parquet(fashion / "data" / f"{split}.parquet") for split in ("train", "test"))
+        assert (len(train), len(test)) == (6144, 2000)
+        assert train["id"].is_unique and test["id"].is_unique
+        assert train["label"].nunique() == 10
+
+    def test_no_picture_is_in_both_splits(self, fashion: Path) -> None:
+        train, test = (pd.read_parquet(fashion / "data" / f"{split}.parquet") for split in ("train", "test"))
+        assert not set(train["image"]) & set(test["image"])
+
+    def test_shipped_weights_are_right_in_at_least_86_percent(self, fashion: Path) -> None:
+        model = AutoModelForImageClassification.from_pretrained(
+            fashion / "model", local_files_only=True
+        ).eval()
+        processor = AutoImageProcessor.from_pretrained(fashion / "model", local_files_only=True)
+        test = pd.read_parquet(fashion / "data" / "test.parquet")
+        pictures = [Image.open(io.BytesIO(content)) for content in test["image"]]
+        inputs = processor(pictures, return_tensors="pt")["pixel_values"]
+        labels = torch.tensor([model.config.label2id[name] for name in test["label"]])
+        with torch.no_grad():
+            predicted = torch.cat([model(batch).logits.argmax(1) for batch in inputs.split(500)])
+        assert (predicted == labels).float().mean().item() >= 0.86
+
+    def test_image_processor_gives_what_the_network_was_trained_on(self, fashion: Path) -> None:
+        from sample_models.fashion_training import network_inputs
+
+        processor = AutoImageProcessor.from_pretrained(fashion / "model", local_files_only=True)
+        test = pd.read_parquet(fashion / "data" / "test.parquet")
+        pictures = [Image.open(io.BytesIO(content)) for content in test["image"][:20]]
+        expected = network_inputs(np.stack([np.asarray(picture) for picture in pictures]))
+        torch.testing.assert_close(processor(pictures, return_tensors="pt")["pixel_values"], expected)
+
+    def test_checkpoints_hold_the_whole_model_and_end_with_it(self, fashion: Path) -> None:
+        manifest = Project.open(fashion).manifest
+        steps = [checkpoint.step for checkpoint in manifest.checkpoints]
+        assert len(steps) == 6 and steps == sorted(set(steps)) and steps[-1] == manifest.training.steps
+        final = load_file(fashion / "model" / "model.safetensors")
+        points = [load_file(fashion / checkpoint.path) for checkpoint in manifest.checkpoints]
+        assert all(set(point) == set(final) for point in points)
+        assert all(torch.equal(points[-1][name], final[name]) for name in final)
+        running_means = [name for name in final if name.endswith("running_mean")]
+        assert running_means and not torch.equal(points[0][running_means[0]], final[running_means[0]])
+
+    def test_is_ready_without_loading_torch(self, tmp_path: Path) -> None:
+        code = (
+            "import sys, pathlib, sample_models\n"
+            "sample_models.SAMPLES['fashion'].create(pathlib.Path(sys.argv[1]))\n"
+            "assert 'torch' not in sys.modules"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / "fashion")]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("name", SAMPLES)
