@@ -1,0 +1,124 @@
+"""Arguments and options that several commands of the command line share."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attribution.errors import NotFoundError, UsageError
+from attribution.progress import Reporter
+
+if TYPE_CHECKING:
+    from attribution.projects import Project
+
+
+class Device(StrEnum):
+    """Where the model runs; ``auto`` takes the fastest there is."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class Precision(StrEnum):
+    """Numbers in which gradients are computed."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+ProjectArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROJECT",
+        help="Project directory, or the name of a sample or project. A name means the project in the folder "
+        "of that name here, if there is one, else the one in the projects folder.",
+        show_default=False,
+    ),
+]
+TestIdArgument = Annotated[
+    str, typer.Argument(metavar="TEST_ID", help="Id of a test example.", show_default=False)
+]
+ProjectsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--projects",
+        metavar="DIR",
+        help="Folder of the projects that go by name: $TRACEFIX_HOME/projects if not given, else "
+        "~/.tracefix/projects. Given, a name is looked up there first.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout, nothing else.")]
+TopOption = Annotated[int, typer.Option("--top", min=1, metavar="K", help="How many training examples.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where the model runs.")]
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        min=1,
+        max=65535,
+        help="Port of the dashboard: the first free one from 8501 on if not given.",
+        show_default=False,
+    ),
+]
+NoBrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder of named projects, and whether the user chose it."""
+
+    projects: Path
+    chosen: bool
+
+
+def place(context: typer.Context, projects: Path | None) -> Place:
+    """The projects folder, ``--projects`` being accepted after the command as well as before it."""
+    from dashboard.locations import projects_directory
+
+    given = projects or context.find_root().params.get("projects")
+    return Place(projects_directory(given), chosen=given is not None)
+
+
+def opened(project: str, where: Place, reporter: Reporter) -> Project:
+    """The project, ready for questions."""
+    from dashboard.opening import open_prepared
+
+    return open_prepared(project, where.projects, reporter, prefer_named=where.chosen)
+
+
+def separated(option: str, text: str | None) -> list[str] | None:
+    """A comma-separated option as its parts, in order and each once; None if it was not given.
+
+    Raises:
+        UsageError: nothing between the commas.
+    """
+    if text is None:
+        return None
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise UsageError(f"{option} is empty: give names separated by commas.")
+    return parts
+
+
+def check_method(name: str | None) -> None:
+    """Refuse an unknown method before anything slow starts.
+
+    Raises:
+        NotFoundError: no such method, with the near ones.
+    """
+    from attribution.methods import list_methods
+
+    names = [method.name for method in list_methods()]
+    if name is None or name in names:
+        return
+    near = difflib.get_close_matches(name, names, n=2)
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    raise NotFoundError(f"There is no method '{name}': {hint}The methods are {', '.join(names)}.")

@@ -1,0 +1,158 @@
+"""The commands that make projects and get them ready: demo, new, prepare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attribution.errors import UsageError
+from dashboard.cli_options import (
+    Device,
+    DeviceOption,
+    NoBrowserOption,
+    PortOption,
+    Precision,
+    ProjectArgument,
+    ProjectsOption,
+    check_method,
+    opened,
+    place,
+    separated,
+)
+from dashboard.cli_terminal import percent, print_line, working
+
+
+def demo(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SAMPLE]", help="A bundled sample.", show_default=False)
+    ] = None,
+    prepare_only: Annotated[
+        bool, typer.Option("--prepare-only", help="Make and prepare the sample, then stop.")
+    ] = False,
+    projects: ProjectsOption = None,
+    port: PortOption = None,
+    no_browser: NoBrowserOption = False,
+) -> None:
+    """Make and prepare a bundled sample, then open the dashboard on its mispredictions."""
+    from dashboard.launch import free_port, serve
+
+    where = place(context, projects)
+    if name is None:
+        if prepare_only:
+            raise UsageError(
+                "--prepare-only needs the name of a sample: tracefix demo digits --prepare-only."
+            )
+        serve(where.projects, port=port, open_browser=not no_browser)
+        return
+    if not prepare_only and port is not None:
+        free_port(port)  # better said now than after minutes of preparing
+    from dashboard.locations import ensure_sample
+
+    with working() as reporter:
+        directory = ensure_sample(name, where.projects, reporter.share(0.0, 0.5))
+        ready = opened(str(directory), where, reporter.share(0.5, 1.0))
+        wrong, tested = len(ready.mispredictions()), len(ready.predictions("test"))
+    print_line(
+        f"{ready.title} is ready in {ready.directory}: {wrong} of {tested} test examples are mispredicted."
+    )
+    if not prepare_only:
+        page = f"/mispredictions?project={name}"
+        serve(where.projects, port=port, open_browser=not no_browser, page=page)
+
+
+def prepare(
+    context: typer.Context,
+    project: ProjectArgument,
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", metavar="a,b", help="Methods to prepare; the usual ones if not given."),
+    ] = None,
+    device: DeviceOption = Device.AUTO,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Numbers of the gradients.")
+    ] = Precision.FP32,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where an interrupted preparation stopped (always the case)."),
+    ] = False,
+    projects: ProjectsOption = None,
+) -> None:
+    """Compute and store what every answer needs: predictions and the index of training gradients. Done once."""
+    wanted = separated("--methods", methods)
+    for method in wanted or ():
+        check_method(method)
+    from dashboard.locations import remember
+    from dashboard.opening import open_project
+
+    where = place(context, projects)
+    with working() as reporter:
+        target = open_project(project, where.projects, reporter.share(0.0, 0.5), prefer_named=where.chosen)
+        from attribution.preparation import prepare as prepare_project
+        from attribution.projects import Project
+
+        prepare_project(
+            target,
+            methods=wanted,
+            device=device.value,
+            precision=precision.value,
+            reporter=reporter.share(0.5, 1.0),
+        )
+        ready = Project.open(target.directory)
+        remember(ready.directory)
+        record = ready.preparation
+    print_line(
+        f"{ready.title} is prepared in {ready.directory}: {record['n_train']} training and {record['n_test']} test "
+        f"examples, test accuracy {percent(record['accuracy'])}."
+    )
+
+
+def new(
+    project: Annotated[
+        Path, typer.Argument(metavar="PROJECT", help="Directory to make the project in.", show_default=False)
+    ],
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="FILE.py:FUNCTION", help="Function that returns attribution.Task."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="DIR", help="A transformers checkpoint folder.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training table.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help="Test table.")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="COL", help="Column with texts.")] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="COL", help="Column with pictures.")] = None,
+    label: Annotated[str, typer.Option("--label", metavar="COL", help="Column with labels.")] = "label",
+    checkpoints: Annotated[
+        str | None, typer.Option("--checkpoints", metavar="GLOB", help="Checkpoints of the training run.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", metavar="COL", help="Column with ids; row numbers if not given.")
+    ] = None,
+) -> None:
+    """Record a model of your own as a project, and check that it loads; nothing is computed yet."""
+    from dashboard.locations import remember
+    from dashboard.new_project import Table, create, from_function, from_tables
+
+    tables = {"--model": model, "--train": train, "--test": test}
+    extra = {**tables, "--text": text, "--image": image, "--checkpoints": checkpoints, "--id": id_column}
+    if task is not None:
+        given = [option for option, value in extra.items() if value is not None]
+        if given:
+            raise UsageError(f"--task says everything: leave {', '.join(given)} out.")
+        manifest = from_function(project, task)
+    else:
+        missing = [option for option, value in tables.items() if value is None]
+        if model is None or train is None or test is None:
+            raise UsageError(
+                f"{', '.join(missing)} missing: give --model, --train and --test, or --task alone."
+            )
+        columns = Table(text=text, image=image, label=label, id=id_column)
+        manifest = from_tables(project, model, train, test, columns, checkpoints)
+    with working() as reporter:
+        reporter(0.0, "Checking that it loads")
+        made = create(project, manifest)
+        remember(made.directory)
+    print_line(f"Project '{made.name}' is in {made.directory}. Next: tracefix prepare {project}")

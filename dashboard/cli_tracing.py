@@ -1,0 +1,229 @@
+"""The commands that answer questions about a project: mispredictions, explain, fix, methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attribution.errors import ProjectError, UsageError
+from dashboard.cli_options import (
+    JsonOption,
+    ProjectArgument,
+    ProjectsOption,
+    TestIdArgument,
+    TopOption,
+    check_method,
+    opened,
+    place,
+    separated,
+)
+from dashboard.cli_terminal import percent, print_json, print_line, print_table, shown, working
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from attribution.projects import FixRecord
+
+
+def mispredictions(
+    context: typer.Context,
+    project: ProjectArgument,
+    json: JsonOption = False,
+    projects: ProjectsOption = None,
+) -> None:
+    """List the test examples that the model gets wrong, worst loss first."""
+    with working() as reporter:
+        ready = opened(project, place(context, projects), reporter)
+        rows = ready.mispredictions()
+    if json:
+        print_json(rows)
+    elif not rows:
+        print_line(f"{ready.title}: the model gets every test example right, so there is nothing to trace.")
+    else:
+        print_table(
+            f"{ready.title}: {len(rows)} of {len(ready.predictions('test'))} test examples are wrong",
+            ["id", "true", "predicted", "confidence", "loss", "input"],
+            [
+                [
+                    r["id"],
+                    r["true"],
+                    r["predicted"],
+                    percent(r["confidence"]),
+                    f"{r['loss']:.3f}",
+                    shown(r["input"]),
+                ]
+                for r in rows
+            ],
+            right=["confidence", "loss"],
+        )
+
+
+def explain(
+    context: typer.Context,
+    project: ProjectArgument,
+    test_id: TestIdArgument,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", metavar="M", help="One of `tracefix methods`; the best here if not given."),
+    ] = None,
+    measurement: Annotated[
+        str,
+        typer.Option("--measurement", metavar="X", help="margin, loss, logit:CLASS or FILE.py:FUNCTION."),
+    ] = "margin",
+    top: TopOption = 20,
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", metavar="OUT.npy", help="Write all scores, float32, in training order."),
+    ] = None,
+    json: JsonOption = False,
+    projects: ProjectsOption = None,
+) -> None:
+    """Name the training examples that pushed a prediction towards its class (culprits) or away from it (helpers)."""
+    check_method(method)
+    if scores is not None and not scores.absolute().parent.is_dir():
+        raise ProjectError(f"Cannot write '{scores}': its folder does not exist; make it first.")
+    with working() as reporter:
+        ready = opened(project, place(context, projects), reporter.share(0.0, 0.9))
+        ready.position("test", test_id)
+        from attribution.engine import Engine
+
+        explanation = Engine(ready).explain(
+            test_id, method=method, measurement=measurement, reporter=reporter.share(0.9, 1.0)
+        )
+    if scores is not None:
+        _write_scores(scores, explanation.scores)
+    document = explanation.contract(top)
+    if json:
+        print_json(document)
+    else:
+        _show_explanation(document)
+
+
+def fix(
+    context: typer.Context,
+    project: ProjectArgument,
+    test_id: TestIdArgument,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            "--strategy", metavar="S", help="helpers (train on them) or relabel (the suspected errors)."
+        ),
+    ] = "helpers",
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, metavar="K", help="How many training examples.  [default: 10]"),
+    ] = None,
+    train_ids: Annotated[
+        str | None,
+        typer.Option("--train-ids", metavar="a,b", help="These training examples instead of --top."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, metavar="N", help="Fine-tuning steps at most.")
+    ] = 50,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    json: JsonOption = False,
+    projects: ProjectsOption = None,
+) -> None:
+    """Fix one prediction in a few fine-tuning steps on a copy of the model, next to controls; keep the result."""
+    chosen = separated("--train-ids", train_ids)
+    if chosen and top is not None:
+        raise UsageError("--top and --train-ids exclude each other: give one of them.")
+    with working() as reporter:
+        ready = opened(project, place(context, projects), reporter.share(0.0, 0.5))
+        ready.position("test", test_id)
+        from attribution.engine import Engine
+
+        record = Engine(ready).fix(
+            test_id,
+            strategy=strategy,
+            train_ids=chosen,
+            top=10 if top is None else top,
+            steps=steps,
+            seed=seed,
+            reporter=reporter.share(0.5, 1.0),
+        )
+    ready.history.save(record, state="kept")
+    if json:
+        print_json(record.contract())
+    else:
+        _show_fix(record)
+
+
+def methods(json: JsonOption = False) -> None:
+    """List the attribution methods: what each needs and costs."""
+    from attribution.methods import list_methods
+
+    known = list_methods()
+    if json:
+        print_json(
+            [
+                {
+                    "name": m.name,
+                    "title": m.title,
+                    "citation": m.citation,
+                    "needs": list(m.needs),
+                    "cost": m.cost,
+                }
+                for m in known
+            ]
+        )
+        return
+    print_table(
+        "Methods",
+        ["name", "needs", "cost", "title and source"],
+        [[m.name, ", ".join(m.needs) or "nothing more", m.cost, f"{m.title}: {m.citation}"] for m in known],
+    )
+
+
+def _write_scores(file: Path, scores: np.ndarray) -> None:
+    import numpy
+
+    try:
+        with file.open("wb") as stream:  # an open file, because numpy adds .npy to a name that lacks it
+            numpy.save(stream, scores.astype(numpy.float32, copy=False))
+    except OSError as error:
+        raise ProjectError(
+            f"Cannot write '{file}' ({error.strerror or error}): choose another place."
+        ) from error
+
+
+def _show_explanation(document: dict[str, Any]) -> None:
+    example = document["example"]
+    print_line(
+        f"{example['id']}: true {example['true']}, predicted {example['predicted']}  {shown(example['input'])}"
+    )
+    print_line(f"Method {document['method']}, measurement {document['measurement']}")
+    sides = {"culprits": "Culprits (pushed it there)", "helpers": "Helpers (pushed against it)"}
+    for side, title in sides.items():
+        rows = [
+            [row["id"], f"{row['score']:+.4g}", row["label"], shown(row["input"])] for row in document[side]
+        ]
+        print_table(title, ["id", "score", "label", "input"], rows, right=["score"])
+    sentence = document["trust"].get("sentence")
+    if sentence:
+        print_line(sentence)
+
+
+def _show_fix(record: FixRecord) -> None:
+    outcome = "fixed" if record.fixed else "not fixed"
+    print_line(
+        f"{record.test_id} is {outcome} after {record.steps} fine-tuning steps on {len(record.train_ids)} training "
+        f"examples ({record.strategy}): {record.before.predicted} -> {record.after.predicted}, true {record.true}. "
+        "These are a few steps from the trained model, not a retrain."
+    )
+    print_line(
+        f"Test accuracy {percent(record.accuracy_before, 2)} -> {percent(record.accuracy_after, 2)}; "
+        f"{len(record.newly_fixed)} other predictions fixed, {len(record.newly_broken)} broken."
+    )
+    print_table(
+        "The same with other training examples (controls)",
+        ["control", "fixed", "steps", "accuracy after"],
+        [
+            [c.title, "yes" if c.fixed else "no", str(c.steps), percent(c.accuracy_after, 2)]
+            for c in record.controls
+        ],
+        right=["steps", "accuracy after"],
+    )
+    print_line(f"Kept in the history as {record.fix_id}.")

@@ -1,0 +1,222 @@
+"""Recording a model of the user's own as a project: what `tracefix new` checks and writes."""
+
+from __future__ import annotations
+
+import ast
+import glob
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attribution.errors import NotFoundError, ProjectError, UsageError
+from attribution.projects import Project, create_project
+from attribution.projects.manifest import (
+    FILE_NAME,
+    CheckpointRecord,
+    Manifest,
+    TaskSource,
+    TrainingRecord,
+    TransformersSource,
+)
+
+USUAL_TEXT_COLUMNS = ("text", "sentence")
+USUAL_IMAGE_COLUMNS = ("image",)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Names of the columns of both tables; None where the user named none."""
+
+    text: str | None = None
+    image: str | None = None
+    label: str = "label"
+    id: str | None = None
+
+
+def from_function(directory: Path, name: str) -> Manifest:
+    """The manifest of a project whose task is returned by ``FILE.py:FUNCTION``.
+
+    Raises:
+        UsageError: not of that form.
+        NotFoundError: no such file or function.
+        ProjectError: the file is not valid Python.
+    """
+    file, separator, function = name.rpartition(":")
+    if not separator or not file.endswith(".py") or not function.isidentifier():
+        raise UsageError(f"'{name}' is not of the form FILE.py:FUNCTION, for example task.py:build.")
+    path = _existing(Path(file), "file")
+    _check_defines(path, function)
+    return _manifest(directory, TaskSource(file=_recorded(path, directory), function=function))
+
+
+def from_tables(
+    directory: Path, model: Path, train: Path, test: Path, columns: Table, checkpoints: str | None
+) -> Manifest:
+    """The manifest of a project made of a transformers folder and one table per split.
+
+    Raises:
+        UsageError: it is not clear which column holds the inputs.
+        NotFoundError: a file or folder does not exist, or the glob matches nothing.
+        ProjectError: a table cannot be read or lacks a column.
+    """
+    folder = _existing(model, "folder")
+    if not (folder / "config.json").is_file():
+        raise ProjectError(
+            f"'{folder}' is not a transformers checkpoint (it has no config.json): save the model with "
+            "model.save_pretrained(folder)."
+        )
+    text, image = columns.text, columns.image
+    if text is not None and image is not None:
+        raise UsageError("--text and --image exclude each other: name the one column that the model reads.")
+    files = [_existing(train, "file"), _existing(test, "file")]
+    for file in files:
+        present = _column_names(file)
+        if text is None and image is None:
+            text, image = _guessed_input(present, file)
+        for column in (text, image, columns.label, columns.id):
+            if column is not None and column not in present:
+                raise ProjectError(f"'{file}' has no column '{column}': its columns are {_listed(present)}.")
+    source = TransformersSource(
+        model=_recorded(folder, directory),
+        train=_recorded(files[0], directory),
+        test=_recorded(files[1], directory),
+        text_column=text,
+        image_column=image,
+        label_column=columns.label,
+        id_column=columns.id,
+    )
+    found = _checkpoints(checkpoints, directory) if checkpoints else []
+    return _manifest(directory, source, found)
+
+
+def create(directory: Path, manifest: Manifest) -> Project:
+    """Load everything that the manifest names once, then write the project; on an error nothing is written.
+
+    Raises:
+        ProjectError: the directory already is a project, or the model, the data or the function do not load.
+    """
+    path = directory.expanduser().absolute()
+    if (path / FILE_NAME).exists():
+        raise ProjectError(
+            f"'{path}' already is a project: choose another directory, or delete its {FILE_NAME} first."
+        )
+    if path.exists() and not path.is_dir():
+        raise ProjectError(f"'{path}' is a file: choose a directory for the project.")
+    from attribution.sources import load_task
+
+    load_task(Project(path, manifest))
+    return create_project(path, manifest)
+
+
+def _manifest(
+    directory: Path, source: TaskSource | TransformersSource, checkpoints: Iterable[CheckpointRecord] = ()
+) -> Manifest:
+    name = directory.expanduser().absolute().name
+    return Manifest(
+        name=name, title=name, source=source, checkpoints=list(checkpoints), training=TrainingRecord()
+    )
+
+
+def _existing(path: Path, kind: str) -> Path:
+    """The absolute path of something that must exist already."""
+    found = path.expanduser().absolute()
+    if not (found.is_dir() if kind == "folder" else found.is_file()):
+        raise NotFoundError(f"There is no {kind} '{path}': give an existing one.")
+    return found
+
+
+def _recorded(path: Path, directory: Path) -> str:
+    """Relative inside the project, so that it can be moved; absolute elsewhere."""
+    home = directory.expanduser().absolute()
+    return str(path.relative_to(home)) if path.is_relative_to(home) else str(path)
+
+
+def _check_defines(file: Path, function: str) -> None:
+    """Refuse, without running anything, a file that is not valid Python or plainly lacks the function."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    except SyntaxError as error:
+        raise ProjectError(
+            f"'{file}' has a syntax error in line {error.lineno} ({error.msg}): mend it and try again."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ProjectError(
+            f"'{file}' cannot be read as Python ({error}): give a text file in UTF-8."
+        ) from error
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    bound_otherwise = any(
+        not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Expr) for node in tree.body
+    )
+    if function not in functions and not bound_otherwise:
+        known = f"it defines {_listed(functions)}" if functions else "it defines none"
+        raise NotFoundError(f"'{file}' has no function '{function}': {known}.")
+
+
+def _column_names(file: Path) -> list[str]:
+    from attribution.sources.tables import read_table
+
+    return [str(column) for column in read_table(file).columns]
+
+
+def _guessed_input(present: list[str], file: Path) -> tuple[str | None, str | None]:
+    """The text or image column where the name leaves no doubt, as (text, image)."""
+    texts = [column for column in USUAL_TEXT_COLUMNS if column in present]
+    images = [column for column in USUAL_IMAGE_COLUMNS if column in present]
+    if len(texts) + len(images) != 1:
+        raise UsageError(
+            f"Which column of '{file}' does the model read? Say --text COL or --image COL; the columns are "
+            f"{_listed(present)}."
+        )
+    return (texts[0], None) if texts else (None, images[0])
+
+
+def _checkpoints(pattern: str, directory: Path) -> list[CheckpointRecord]:
+    """Checkpoints that a glob names: safetensors files, or folders that hold ``model.safetensors``.
+
+    The step is the last number of the name (``checkpoint-500``). The learning rate is read from the
+    ``trainer_state.json`` beside the weights; without one every checkpoint counts the same.
+    """
+    matches = sorted(Path(match).absolute() for match in glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207
+    if not matches:
+        raise NotFoundError(
+            f"No file or folder matches --checkpoints '{pattern}': quote the pattern and check it."
+        )
+    return sorted((_checkpoint(match, directory) for match in matches), key=lambda record: record.step)
+
+
+def _checkpoint(match: Path, directory: Path) -> CheckpointRecord:
+    weights = match / "model.safetensors" if match.is_dir() else match
+    if weights.suffix != ".safetensors" or not weights.is_file():
+        raise ProjectError(
+            f"The checkpoint '{match}' has no safetensors weights: save it with save_pretrained or safetensors."
+        )
+    numbers = re.findall(r"\d+", match.stem if match.is_file() else match.name)
+    if not numbers:
+        raise ProjectError(
+            f"The checkpoint '{match}' has no step number in its name: call it checkpoint-STEP."
+        )
+    step = int(numbers[-1])
+    return CheckpointRecord(
+        path=_recorded(weights, directory), learning_rate=_learning_rate(weights.parent, step), step=step
+    )
+
+
+def _learning_rate(folder: Path, step: int) -> float:
+    """The last positive learning rate that the transformers Trainer logged up to a step, else 1."""
+    try:
+        history: list[dict[str, Any]] = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+        rates = [
+            float(row["learning_rate"])
+            for row in history
+            if row.get("learning_rate", 0.0) > 0.0 and row.get("step", 0) <= step
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 1.0
+    return rates[-1] if rates else 1.0
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in list(names)[:20])

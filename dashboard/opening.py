@@ -1,0 +1,67 @@
+"""From the name of a project to a project that is ready: made if it is a sample, prepared if it is not yet.
+
+The command line and the dashboard both open projects here. Light until something has to be made or prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attribution.progress import SILENT, Reporter
+from attribution.projects import Project
+from attribution.projects.manifest import FILE_NAME
+from dashboard.locations import ensure_sample, remember, resolve
+from sample_models import SAMPLES
+
+CREATION_SHARE = 0.5
+"""Part of the progress bar that making a sample takes, training being about as long as preparing."""
+
+
+def open_project(
+    project: str, projects: Path, reporter: Reporter = SILENT, *, prefer_named: bool = False
+) -> Project:
+    """Open a project by directory or name, prepared or not; a bundled sample is made first if it is missing.
+
+    Raises:
+        NotFoundError: no such project or sample.
+        ProjectError: not a project, damaged, or its place cannot be written.
+        Cancelled: the reporter was asked to stop.
+    """
+    directory = resolve(project, projects, prefer_named=prefer_named)
+    if project in SAMPLES and directory == projects / project and not (directory / FILE_NAME).is_file():
+        directory = ensure_sample(project, projects, reporter)
+    return Project.open(directory)
+
+
+def open_prepared(
+    project: str,
+    projects: Path,
+    reporter: Reporter = SILENT,
+    *,
+    methods: Sequence[str] | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    prefer_named: bool = False,
+) -> Project:
+    """Open a project by directory or name, making the sample and preparing it where that was not done yet.
+
+    Raises:
+        NotFoundError: no such project or sample.
+        ProjectError: not a project, damaged, or its place cannot be written.
+        Cancelled: the reporter was asked to stop; nothing half-made is left behind.
+    """
+    opened = open_project(project, projects, reporter.share(0.0, CREATION_SHARE), prefer_named=prefer_named)
+    if not opened.prepared:
+        from attribution.preparation import prepare
+
+        prepare(
+            opened,
+            methods=list(methods) if methods else None,
+            device=device,
+            precision=precision,
+            reporter=reporter.share(CREATION_SHARE, 1.0),
+        )
+        opened = Project.open(opened.directory)
+    remember(opened.directory)
+    return opened
