@@ -1,0 +1,123 @@
+"""Turning datasets into batches, and checkpoints into models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from attribution.errors import ProjectError
+from attribution.task import Checkpoint, Inputs, Task, move
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples: dataset positions (B,), inputs, and labels (B,)."""
+
+    positions: Tensor
+    inputs: Inputs
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(self.positions, move(self.inputs, device), self.labels.to(device))
+
+
+def stack_or_pad(inputs: Sequence[Any]) -> Inputs:
+    """Collate inputs: tensors of one shape are stacked, 1-D tensors of different lengths padded with zeros.
+
+    A padded text needs an ``attention_mask`` among its tensors, which the padding then leaves at zero.
+    """
+    first = inputs[0]
+    if isinstance(first, dict):
+        return {key: _stacked([torch.as_tensor(item[key]) for item in inputs]) for key in first}
+    return _stacked([torch.as_tensor(item) for item in inputs])
+
+
+def _stacked(tensors: list[Tensor]) -> Tensor:
+    if all(tensor.shape == tensors[0].shape for tensor in tensors):
+        return torch.stack(tensors)
+    return nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+
+
+def collated(task: Task, items: Sequence[tuple[Any, Any]], positions: Sequence[int]) -> Batch:
+    """A batch from dataset items ``(input, label)``."""
+    collate = task.collate or stack_or_pad
+    return Batch(
+        positions=torch.as_tensor(list(positions)),
+        inputs=collate([item[0] for item in items]),
+        labels=torch.as_tensor([int(item[1]) for item in items]),
+    )
+
+
+def batch_of(task: Task, split: str, positions: Sequence[int]) -> Batch:
+    """The examples at these positions as one batch."""
+    dataset = cast(Any, task.dataset(split))
+    return collated(task, [dataset[int(position)] for position in positions], positions)
+
+
+def batches(
+    task: Task, split: str, batch_size: int, positions: Sequence[int] | None = None
+) -> Iterator[Batch]:
+    """All examples (or those at ``positions``) in batches; texts are grouped by length to waste no padding.
+
+    Every position comes exactly once; the order of batches is fixed, so results do not depend on it.
+    """
+    dataset = cast(Any, task.dataset(split))
+    order = list(range(task.size(split))) if positions is None else [int(p) for p in positions]
+    if not order:
+        return
+    if isinstance(dataset[order[0]][0], dict):
+        lengths = {p: max(len(v) for v in dataset[p][0].values()) for p in order}
+        order = sorted(order, key=lambda position: lengths[position])
+    for start in range(0, len(order), batch_size):
+        yield batch_of(task, split, order[start : start + batch_size])
+
+
+def batch_count(size: int, batch_size: int) -> int:
+    """Number of batches that ``size`` examples make."""
+    return -(-size // batch_size)
+
+
+def labels_of(task: Task, split: str) -> Tensor:
+    """Class numbers of a split, shape (N,)."""
+    dataset = cast(Any, task.dataset(split))
+    known = getattr(dataset, "labels", None)
+    values = known if known is not None else [dataset[position][1] for position in range(task.size(split))]
+    return torch.as_tensor([int(value) for value in values])
+
+
+def evaluation_copy(task: Task, device: torch.device | str) -> nn.Module:
+    """A private copy of the final model in evaluation mode: nothing done to it reaches the task's own model.
+
+    Evaluation mode fixes dropout and BatchNorm statistics, so that an example's gradient depends on that
+    example alone.
+    """
+    return copy.deepcopy(task.model).to(device).eval()
+
+
+def load_checkpoint(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's parameters into a model; absent names keep their value.
+
+    Raises:
+        ProjectError: a name or a shape does not fit the model.
+    """
+    try:
+        result = model.load_state_dict(dict(checkpoint.tensors()), strict=False)
+    except (RuntimeError, OSError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ProjectError(
+            f"The checkpoint of step {checkpoint.step} does not fit the model ({first}): "
+            "give checkpoints of the same architecture."
+        ) from error
+    if result.unexpected_keys:
+        raise ProjectError(
+            f"The checkpoint of step {checkpoint.step} has a parameter '{result.unexpected_keys[0]}' that the "
+            "model lacks: give checkpoints of the same architecture."
+        )

@@ -1,0 +1,13 @@
+"""Per-example gradients of a whole batch in one backward pass, without a loop over examples."""
+
+from attribution.capture.capture import GradientCapture, PerExampleGradients
+from attribution.capture.gradients import BlockGradient, DenseGradient, EmbeddingGradient, FactoredGradient
+
+__all__ = [
+    "BlockGradient",
+    "DenseGradient",
+    "EmbeddingGradient",
+    "FactoredGradient",
+    "GradientCapture",
+    "PerExampleGradients",
+]

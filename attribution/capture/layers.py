@@ -1,0 +1,251 @@
+"""How each kind of layer turns its input and its output-gradient into per-example parameter gradients.
+
+One class per kind. `layer_for` finds the class for a module; a module of an unknown kind gets None, and the
+capture then falls back to torch.func for its parameters.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attribution.capture.gradients import BlockGradient, DenseGradient, EmbeddingGradient, FactoredGradient
+
+
+class Layer:
+    """Base: a module whose trained parameters form one block.
+
+    Args:
+        name: the module's name in the model.
+        module: the module.
+        weight, bias: whether that parameter is trained.
+    """
+
+    kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.module = module
+        self.weight = _trained(module, "weight")
+        self.bias = _trained(module, "bias")
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Full names of the trained parameters in this block."""
+        prefix = f"{self.name}." if self.name else ""
+        return [prefix + own for own, used in (("weight", self.weight), ("bias", self.bias)) if used]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example's block gradient: (O, I) or (P,)."""
+        raise NotImplementedError
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        """Per-example gradients from the module's input and the gradient of its output (both B first)."""
+        raise NotImplementedError
+
+    def split(self, block: Tensor) -> dict[str, Tensor]:
+        """Block gradients (B, *shape) as gradients of the parameters, by full name: (B, *parameter.shape)."""
+        raise NotImplementedError
+
+
+def _trained(module: nn.Module, name: str) -> bool:
+    parameter = getattr(module, name, None)
+    return isinstance(parameter, nn.Parameter) and parameter.requires_grad
+
+
+class _MatrixLayer(Layer):
+    """A layer with weight (O, I) and an optional bias, which becomes one more column."""
+
+    def _right(self, rows: Tensor) -> Tensor:
+        parts = [rows] if self.weight else []
+        if self.bias:
+            parts.append(rows.new_ones(*rows.shape[:-1], 1))
+        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+
+    def _width(self, columns: int) -> int:
+        return (columns if self.weight else 0) + int(self.bias)
+
+    def _weight_gradient(self, block: Tensor) -> Tensor:
+        columns = block[..., :-1] if self.bias else block
+        return columns.reshape(len(block), *self._parameter("weight").shape)
+
+    def _parameter(self, name: str) -> Tensor:
+        parameter = getattr(self.module, name)
+        assert isinstance(parameter, Tensor)
+        return parameter
+
+    def split(self, block: Tensor) -> dict[str, Tensor]:
+        parts = {}
+        for full_name in self.parameter_names:
+            is_bias = full_name.endswith("bias")
+            parts[full_name] = block[..., -1] if is_bias else self._weight_gradient(block)
+        return parts
+
+
+class LinearLayer(_MatrixLayer):
+    """``nn.Linear``: left = output gradient, right = input (and a 1 for the bias)."""
+
+    kinds = (nn.Linear,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        outputs, inputs = self._parameter("weight").shape
+        return outputs, self._width(inputs)
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        return FactoredGradient(_positions(output_gradient), self._right(_positions(inputs)))
+
+
+class TransposedLinearLayer(_MatrixLayer):
+    """transformers' ``Conv1D`` (GPT-2): a linear layer that stores its weight as (inputs, outputs)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        inputs, outputs = self._parameter("weight").shape
+        return outputs, self._width(inputs)
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        return FactoredGradient(_positions(output_gradient), self._right(_positions(inputs)))
+
+    def _weight_gradient(self, block: Tensor) -> Tensor:
+        return (block[..., :-1] if self.bias else block).transpose(1, 2)
+
+
+class ConvolutionLayer(_MatrixLayer):
+    """``nn.Conv1d`` and ``nn.Conv2d`` without groups: a linear layer over unfolded patches."""
+
+    kinds = (nn.Conv1d, nn.Conv2d)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        weight = self._parameter("weight")
+        return weight.shape[0], self._width(weight[0].numel())
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        patches = unfolded(self.module, inputs)
+        return FactoredGradient(output_gradient.flatten(2).transpose(1, 2), self._right(patches))
+
+
+class GroupedConvolutionLayer(ConvolutionLayer):
+    """Convolution with groups: each group of outputs sees its own inputs, so gradients are formed at once."""
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        groups = self.module.groups
+        assert isinstance(groups, int)
+        patches = unfolded(self.module, inputs)
+        left = output_gradient.flatten(2).unflatten(1, (groups, -1))  # (B, G, O/G, T)
+        right = patches.unflatten(2, (groups, -1))  # (B, T, G, I)
+        weight = torch.einsum("bgot,btgi->bgoi", left, right).flatten(1, 2)
+        parts = [weight] if self.weight else []
+        if self.bias:
+            parts.append(output_gradient.flatten(2).sum(dim=2).unsqueeze(2))
+        return DenseGradient(torch.cat(parts, dim=2))
+
+
+class EmbeddingLayer(Layer):
+    """``nn.Embedding``: the rows that were looked up receive the output gradient."""
+
+    kinds = (nn.Embedding,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        weight = self.module.weight
+        assert isinstance(weight, Tensor)
+        return tuple(weight.shape)
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        ids = inputs.flatten(1) if inputs.dim() > 1 else inputs.unsqueeze(1)
+        right = output_gradient.reshape(len(ids), -1, output_gradient.shape[-1])
+        padding = self.module.padding_idx
+        if padding is not None:
+            right = right * (ids != padding).unsqueeze(-1)
+        return EmbeddingGradient(ids, right, self.shape[0])
+
+    def split(self, block: Tensor) -> dict[str, Tensor]:
+        return {self.parameter_names[0]: block}
+
+
+class NormalizationLayer(Layer):
+    """LayerNorm, GroupNorm, BatchNorm (evaluation mode): elementwise scale and shift of a normalised input."""
+
+    kinds = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        weight = self.module.weight
+        assert isinstance(weight, Tensor)
+        return (weight.numel() * (int(self.weight) + int(self.bias)),)
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        parts = []
+        if self.weight:
+            parts.append(self._reduced(output_gradient * self._normalized(inputs)))
+        if self.bias:
+            parts.append(self._reduced(output_gradient))
+        return DenseGradient(torch.cat(parts, dim=1))
+
+    def _normalized(self, inputs: Tensor) -> Tensor:
+        module = self.module
+        if isinstance(module, nn.LayerNorm):
+            return functional.layer_norm(inputs, module.normalized_shape, eps=module.eps)
+        if isinstance(module, nn.GroupNorm):
+            return functional.group_norm(inputs, module.num_groups, eps=module.eps)
+        assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        return functional.batch_norm(inputs, module.running_mean, module.running_var, eps=module.eps)
+
+    def _reduced(self, values: Tensor) -> Tensor:
+        """Sum over positions: (B, channels)."""
+        if isinstance(self.module, nn.LayerNorm):
+            kept = len(self.module.normalized_shape)
+            return values.reshape(len(values), -1, *values.shape[-kept:]).sum(dim=1).flatten(1)
+        return values.flatten(2).sum(dim=2) if values.dim() > 2 else values
+
+    def split(self, block: Tensor) -> dict[str, Tensor]:
+        weight = self.module.weight
+        assert isinstance(weight, Tensor)
+        pieces = block.split(weight.numel(), dim=1)
+        return {
+            name: piece.reshape(len(block), *weight.shape)
+            for name, piece in zip(self.parameter_names, pieces, strict=True)
+        }
+
+
+def layer_for(name: str, module: nn.Module) -> Layer | None:
+    """The layer class that knows this module, or None."""
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
+        return TransposedLinearLayer(name, module)
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1:
+        return GroupedConvolutionLayer(name, module)
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_mean is None:
+        return None  # without running statistics the examples of a batch are not independent
+    for kind in (LinearLayer, ConvolutionLayer, EmbeddingLayer, NormalizationLayer):
+        # Exact types only: a subclass may compute something else in its forward.
+        if type(module) in kind.kinds:
+            return kind(name, module)
+    return None
+
+
+def unfolded(module: nn.Module, inputs: Tensor) -> Tensor:
+    """The patches a convolution multiplies with its weight: (B, T, C·k)."""
+    assert isinstance(module, nn.Conv1d | nn.Conv2d)
+    padding = module._reversed_padding_repeated_twice  # explicit sizes also for "same" and "valid"
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    padded = functional.pad(inputs, list(padding), mode=mode)
+    if isinstance(module, nn.Conv1d):
+        padded = padded.unsqueeze(2)
+        kernel, dilation, stride = (
+            (1, *size) for size in (module.kernel_size, module.dilation, module.stride)
+        )
+    else:
+        kernel, dilation, stride = module.kernel_size, module.dilation, module.stride
+    patches = functional.unfold(padded, kernel, dilation=dilation, stride=stride)
+    return patches.transpose(1, 2)
+
+
+def _positions(values: Tensor) -> Tensor:
+    """(B, D) or (B, ..., D) as (B, T, D)."""
+    return values.unsqueeze(1) if values.dim() == 2 else values.reshape(len(values), -1, values.shape[-1])

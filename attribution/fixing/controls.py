@@ -1,0 +1,62 @@
+"""Controls: the same steps with other training examples, which show whether the chosen ones matter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Control:
+    """Training examples that stand in for the chosen ones: ``positions[j]`` gets the treatment of edit j."""
+
+    name: str
+    title: str
+    positions: list[int]
+
+
+def control_sets(
+    chosen: Sequence[int],
+    labels: NDArray[np.int64],
+    similarity: NDArray[np.float64] | None,
+    seed: int,
+) -> list[Control]:
+    """Two controls of the same size and the same (current) labels as the chosen examples.
+
+    ``random_same_class`` draws from each class at random, without the chosen ones; ``nearest_representation``
+    takes the examples of each class most similar to the test example (``similarity``, (N,); None leaves it out).
+    Where a class has too few others, an example is used again.
+    """
+    generator = np.random.default_rng(seed)
+    wanted = Counter(int(labels[p]) for p in chosen)
+    taken = set(chosen)
+    random_pool: dict[int, list[int]] = {}
+    nearest_pool: dict[int, list[int]] = {}
+    for label, count in wanted.items():
+        members = np.flatnonzero(labels == label)
+        others = np.array([p for p in members if int(p) not in taken], dtype=np.int64)
+        random_pool[label] = _draw(generator, others if len(others) else members, count)
+        if similarity is not None:
+            ordered = members[np.argsort(-similarity[members], kind="stable")]
+            nearest_pool[label] = [int(ordered[i % len(ordered)]) for i in range(count)]
+    controls = [
+        Control("random_same_class", "Random, same class", _dealt(chosen, labels, random_pool)),
+    ]
+    if similarity is not None:
+        controls.append(
+            Control("nearest_representation", "Nearest look-alikes", _dealt(chosen, labels, nearest_pool))
+        )
+    return controls
+
+
+def _draw(generator: np.random.Generator, pool: NDArray[np.int64], count: int) -> list[int]:
+    return [int(p) for p in generator.choice(pool, size=count, replace=count > len(pool))]
+
+
+def _dealt(chosen: Sequence[int], labels: NDArray[np.int64], pools: dict[int, list[int]]) -> list[int]:
+    remaining = {label: iter(pool) for label, pool in pools.items()}
+    return [next(remaining[int(labels[p])]) for p in chosen]

@@ -1,0 +1,58 @@
+"""What a fix does to everything else: the whole test set, before and after."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """Test positions whose prediction became right or wrong (the fixed example itself left out), and accuracies."""
+
+    newly_fixed: list[int]
+    newly_broken: list[int]
+    accuracy_before: float
+    accuracy_after: float
+    interval: tuple[float, float]
+    per_class: list[tuple[int, float, float, int]]
+
+
+def compare(
+    labels: NDArray[np.int64],
+    before: NDArray[np.int64],
+    after: NDArray[np.int64],
+    target: int,
+) -> SideEffects:
+    """Compare predicted classes (N,) before and after a fix of the example at position ``target``."""
+    right_before, right_after = before == labels, after == labels
+    others = np.arange(len(labels)) != target
+    gained, lost = right_after & ~right_before, right_before & ~right_after
+    per_class = [
+        (
+            int(c),
+            float(right_before[labels == c].mean()),
+            float(right_after[labels == c].mean()),
+            int((labels == c).sum()),
+        )
+        for c in np.unique(labels)
+    ]
+    return SideEffects(
+        newly_fixed=[int(p) for p in np.flatnonzero(gained & others)],
+        newly_broken=[int(p) for p in np.flatnonzero(lost & others)],
+        accuracy_before=float(right_before.mean()),
+        accuracy_after=float(right_after.mean()),
+        interval=paired_interval(int(gained.sum()), int(lost.sum()), len(labels)),
+        per_class=per_class,
+    )
+
+
+def paired_interval(gained: int, lost: int, total: int) -> tuple[float, float]:
+    """95 % interval of a difference of paired proportions (Agresti and Min 2005: 1/2 added to each cell)."""
+    n, b, c = total + 2, gained + 0.5, lost + 0.5
+    difference = (b - c) / n
+    half = 1.959964 * math.sqrt(max(b + c - (b - c) ** 2 / n, 0.0)) / n
+    return max(difference - half, -1.0), min(difference + half, 1.0)

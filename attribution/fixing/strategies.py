@@ -1,0 +1,75 @@
+"""Strategies: which training examples to use for a fix, and what to do with each. Light: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attribution.errors import NotFoundError, UsageError
+from attribution.explanation import Explanation
+from attribution.projects import Edit, Project
+
+STRATEGIES = {
+    "helpers": "Train a little more on the training examples that speak most strongly for the true class.",
+    "relabel": "Train a little on the culprits with their labels corrected to the true class.",
+}
+
+
+def check_strategy(name: str) -> None:
+    """Raise `NotFoundError` unless the strategy exists."""
+    if name not in STRATEGIES:
+        raise NotFoundError(f"There is no strategy '{name}': the strategies are {', '.join(STRATEGIES)}.")
+
+
+def suggested_edits(
+    project: Project,
+    explanation: Explanation,
+    *,
+    strategy: str,
+    top: int = 10,
+    train_ids: Sequence[str] | None = None,
+) -> list[Edit]:
+    """The edits of a strategy, for the ``top`` best examples or for the given ones.
+
+    ``helpers`` takes the strongest helpers of the true class as they are labelled; ``relabel`` the strongest
+    culprits of any other class, relabelled to the true class.
+
+    Raises:
+        NotFoundError: no such strategy or training example.
+        UsageError: a given example cannot be relabelled, or no example qualifies.
+    """
+    check_strategy(strategy)
+    true = str(explanation.example["true"])
+    true_number = project.class_names.index(true)
+    labels = project.predictions("train")["label"].to_numpy()
+    ids = project.predictions("train").index
+    if train_ids is not None:
+        positions = [project.position("train", train_id) for train_id in dict.fromkeys(train_ids)]
+        _check_relabelling(strategy, [str(ids[p]) for p in positions if labels[p] == true_number], true)
+    else:
+        positions = _strongest(explanation, strategy, labels == true_number, top)
+    if not positions:
+        raise UsageError(
+            f"The strategy '{strategy}' finds no training example for '{explanation.example['id']}': "
+            "try another strategy or method, or choose training examples yourself."
+        )
+    action, label = ("upweight", None) if strategy == "helpers" else ("relabel", true)
+    return [Edit(train_id=str(ids[p]), action=action, label=label) for p in positions]  # type: ignore[arg-type]
+
+
+def _strongest(explanation: Explanation, strategy: str, of_true_class: np.ndarray, top: int) -> list[int]:
+    if strategy == "helpers":
+        order = np.argsort(explanation.scores, kind="stable")
+        qualifies = of_true_class & (explanation.scores < 0)
+    else:
+        order = np.argsort(-explanation.scores, kind="stable")
+        qualifies = ~of_true_class & (explanation.scores > 0)
+    return [int(p) for p in order if qualifies[p]][:top]
+
+
+def _check_relabelling(strategy: str, already: list[str], true: str) -> None:
+    if strategy == "relabel" and already:
+        raise UsageError(
+            f"The training example '{already[0]}' is labelled '{true}' already: leave it out, or use --strategy helpers."
+        )

@@ -1,0 +1,112 @@
+"""Measurements: the scalar of a test example that an explanation explains.
+
+A measurement is turned into a value function ``(logits (B, C), labels (B,)) -> (B,)`` before gradients are taken.
+Larger means "more of it": a positive influence score pushed the measurement up.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn import functional
+
+from attribution.capture.capture import ValueFunction
+from attribution.errors import NotFoundError, UsageError
+from attribution.sources.python_function import load_function
+from attribution.task import LossFunction
+
+NAMES = ("margin", "loss", "logit:CLASS", "FILE.py:FUNCTION")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A named value function with its meaning in words."""
+
+    name: str
+    value: ValueFunction
+    words: str
+
+
+def measurement_for(
+    name: str,
+    *,
+    class_names: Sequence[str],
+    true: int,
+    predicted: int,
+    loss: LossFunction,
+    directory: Path | None = None,
+) -> Measurement:
+    """The measurement of that name for a test example with the given true and predicted class numbers.
+
+    ``margin`` is log p(predicted) - log p(true) of a misprediction, and minus the log-odds of the true class of a
+    correct prediction; ``loss`` is the training loss at the true label; ``logit:CLASS`` one logit;
+    ``FILE.py:FUNCTION`` a user's ``f(logits (B, C), labels (B,)) -> (B,)``.
+
+    Raises:
+        NotFoundError: no such class or function.
+        UsageError: no such measurement.
+    """
+    if name == "margin":
+        return _margin(class_names, true, predicted)
+    if name == "loss":
+        return Measurement(name, loss, f"the loss at the true label '{class_names[true]}'")
+    if name.startswith("logit:"):
+        wanted = name.removeprefix("logit:")
+        if wanted not in class_names:
+            raise NotFoundError(
+                f"There is no class '{wanted}': the classes are {', '.join(class_names[:20])}."
+            )
+        number = list(class_names).index(wanted)
+        return Measurement(name, lambda logits, labels: logits[:, number], f"the logit of '{wanted}'")
+    if ".py:" in name:
+        return Measurement(name, _user_function(name, directory), f"the function {name.rsplit(':', 1)[1]}")
+    raise UsageError(f"There is no measurement '{name}': use {', '.join(NAMES[:-1])} or {NAMES[-1]}.")
+
+
+def _margin(class_names: Sequence[str], true: int, predicted: int) -> Measurement:
+    if true != predicted:
+        words = f"log p({class_names[predicted]}) - log p({class_names[true]})"
+        return Measurement("margin", lambda logits, labels: logits[:, predicted] - logits[:, true], words)
+
+    def negative_log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+        others = [column for column in range(logits.shape[1]) if column != true]
+        # log p/(1-p) = z_true - logsumexp(others): no subtraction of nearly equal probabilities.
+        return logits[:, others].logsumexp(dim=1) - logits[:, true]
+
+    return Measurement("margin", negative_log_odds, f"minus the log-odds of '{class_names[true]}'")
+
+
+def _user_function(name: str, directory: Path | None) -> Callable[[Tensor, Tensor], Tensor]:
+    function = load_function(name, directory)
+    accepted = len(inspect.signature(function).parameters)
+    if accepted not in (1, 2):
+        raise UsageError(f"The measurement {name} takes {accepted} arguments: write it as f(logits, labels).")
+
+    def value(logits: Tensor, labels: Tensor) -> Tensor:
+        result = function(logits) if accepted == 1 else function(logits, labels)
+        if not isinstance(result, Tensor) or result.shape != labels.shape:
+            raise UsageError(
+                f"The measurement {name} must return one number per example, a tensor of shape (B,)."
+            )
+        return result
+
+    return value
+
+
+def logit_gradient(measurement: Measurement, logits: Tensor, labels: Tensor) -> Tensor:
+    """Derivative of the measurement with respect to the logits, shape (B, C)."""
+    import torch
+
+    with torch.enable_grad():
+        free = logits.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(measurement.value(free, labels).sum(), free)
+    return gradient
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax in float64, shape (B, C): rows sum to 1 to 1e-12."""
+    return functional.softmax(logits.double(), dim=1)

@@ -1,0 +1,26 @@
+"""Attribution methods: one file a method. Listing them imports no torch.
+
+To add one, put a file beside this one that defines a `Method` subclass under `@register`; nothing else changes.
+"""
+
+from attribution.methods.registry import (
+    Method,
+    MethodInfo,
+    ProjectFacts,
+    availability,
+    default_method,
+    list_methods,
+    method_named,
+    register,
+)
+
+__all__ = [
+    "Method",
+    "MethodInfo",
+    "ProjectFacts",
+    "availability",
+    "default_method",
+    "list_methods",
+    "method_named",
+    "register",
+]

@@ -1,0 +1,28 @@
+"""Project directories: reading, writing, validating. Nothing here imports torch."""
+
+from attribution.projects.history import History
+from attribution.projects.manifest import (
+    CheckpointRecord,
+    Manifest,
+    TaskSource,
+    TrainingRecord,
+    TransformersSource,
+    read_manifest,
+)
+from attribution.projects.project import Project, create_project
+from attribution.projects.records import ControlRecord, Edit, FixRecord
+
+__all__ = [
+    "CheckpointRecord",
+    "ControlRecord",
+    "Edit",
+    "FixRecord",
+    "History",
+    "Manifest",
+    "Project",
+    "TaskSource",
+    "TrainingRecord",
+    "TransformersSource",
+    "create_project",
+    "read_manifest",
+]

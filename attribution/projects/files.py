@@ -1,0 +1,38 @@
+"""Writing files so that a crash leaves the old version or the new one, never half of either."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attribution.errors import ProjectError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``target`` to write to; on success it takes the target's place.
+
+    Raises:
+        ProjectError: the folder cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise ProjectError(
+            f"Cannot write '{target}' ({error.strerror or error}): make the folder writable, free some space, "
+            "or choose another place with --projects."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True) if temporary.exists() else None
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

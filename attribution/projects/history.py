@@ -1,0 +1,123 @@
+"""The history of a project: every kept fix and every preview, in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from attribution.errors import NotFoundError, ProjectError
+from attribution.projects.records import FixRecord
+
+FILE_NAME = "history.sqlite"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS fixes (
+    fix_id  TEXT PRIMARY KEY,
+    created TEXT NOT NULL,
+    state   TEXT NOT NULL,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    note    TEXT NOT NULL DEFAULT '',
+    record  TEXT NOT NULL
+)
+"""
+
+
+class History:
+    """Fixes of one project. Deleting is soft, so that it can be undone.
+
+    Each call opens its own connection: threads and processes may share the file.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / FILE_NAME
+
+    def save(self, fix: FixRecord, state: Literal["kept", "preview"] = "kept") -> None:
+        """Store a fix, replacing an earlier version of the same id."""
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO fixes (fix_id, created, state, deleted, note, record) "
+                "VALUES (?, ?, ?, 0, ?, ?)",
+                (fix.fix_id, fix.created, state, fix.note, fix.model_dump_json(by_alias=True)),
+            )
+
+    def list(self) -> list[FixRecord]:
+        """Kept fixes that are not deleted, newest first."""
+        if not self._file.exists():
+            return []
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT record, note, state FROM fixes WHERE state = 'kept' AND deleted = 0 "
+                "ORDER BY created DESC, rowid DESC"
+            ).fetchall()
+        return [_record(*row) for row in rows]
+
+    def get(self, fix_id: str) -> FixRecord:
+        """A fix by its id, previews included.
+
+        Raises:
+            NotFoundError: no such fix, or it was deleted.
+        """
+        row = None
+        if self._file.exists():
+            with self._connection() as connection:
+                row = connection.execute(
+                    "SELECT record, note, state FROM fixes WHERE fix_id = ? AND deleted = 0", (fix_id,)
+                ).fetchone()
+        if row is None:
+            raise NotFoundError(
+                f"There is no fix '{fix_id}' in this project: open its History to see the kept ones."
+            )
+        return _record(*row)
+
+    def keep(self, fix_id: str) -> None:
+        """Turn a preview into a kept fix."""
+        self._update("state = 'kept'", (), fix_id)
+
+    def set_note(self, fix_id: str, note: str) -> None:
+        """Replace the note of a fix."""
+        self._update("note = ?", (note,), fix_id)
+
+    def delete(self, fix_id: str) -> None:
+        """Hide a fix; `restore` brings it back."""
+        self._update("deleted = 1", (), fix_id)
+
+    def restore(self, fix_id: str) -> None:
+        """Undo `delete`."""
+        self._update("deleted = 0", (), fix_id)
+
+    def _update(self, assignment: str, values: tuple[str, ...], fix_id: str) -> None:
+        with self._connection() as connection:
+            changed = connection.execute(
+                f"UPDATE fixes SET {assignment} WHERE fix_id = ?", (*values, fix_id)
+            ).rowcount
+        if not changed:
+            raise NotFoundError(
+                f"There is no fix '{fix_id}' in this project: open its History to see the kept ones."
+            )
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = sqlite3.connect(self._file, timeout=10)
+            try:
+                with connection:
+                    connection.execute(_SCHEMA)
+                    yield connection
+            finally:
+                connection.close()
+        except sqlite3.OperationalError as error:
+            raise ProjectError(
+                f"The history '{self._file}' cannot be written ({error}): make the folder writable and try again."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise ProjectError(
+                f"The history '{self._file}' is damaged ({error}): move it away; a new one is made by itself."
+            ) from error
+
+
+def _record(record: str, note: str, state: str) -> FixRecord:
+    fix = FixRecord.model_validate_json(record)
+    return fix.model_copy(update={"note": note, "state": state})

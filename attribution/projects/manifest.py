@@ -1,0 +1,115 @@
+"""`project.json`: what a project is made of. Read and checked without importing torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from attribution.errors import ProjectError
+
+FORMAT = 1
+FILE_NAME = "project.json"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TransformersSource(_Strict):
+    """A transformers checkpoint folder with one table per split; relative paths start at the project directory."""
+
+    kind: Literal["transformers"] = "transformers"
+    model: str
+    train: str
+    test: str
+    text_column: str | None = None
+    image_column: str | None = None
+    label_column: str = "label"
+    id_column: str | None = None
+    trained: list[str] = Field(default_factory=list)
+    """Name prefixes of the parameters that were trained; empty means all of them."""
+    max_tokens: int = 128
+
+
+class TaskSource(_Strict):
+    """A Python function that returns a `Task`; it may take the project directory as its one argument."""
+
+    kind: Literal["task"] = "task"
+    file: str
+    function: str
+
+
+class CheckpointRecord(_Strict):
+    """A stored point of the training run (a safetensors file)."""
+
+    path: str
+    learning_rate: float
+    step: int
+
+
+class TrainingRecord(_Strict):
+    """How the model was trained; None where unknown."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    learning_rate: float | None = None
+    steps: int | None = None
+
+
+class Manifest(_Strict):
+    """Everything `project.json` says."""
+
+    format: int = FORMAT
+    name: str
+    title: str
+    summary: str = ""
+    sample: str | None = None
+    """Name of the bundled sample this project was made from, if any."""
+    source: Annotated[TransformersSource | TaskSource, Field(discriminator="kind")]
+    checkpoints: list[CheckpointRecord] = Field(default_factory=list)
+    training: TrainingRecord = Field(default_factory=TrainingRecord)
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check ``directory/project.json``.
+
+    Raises:
+        ProjectError: not a project, unreadable, or written by a newer version.
+    """
+    file = directory / FILE_NAME
+    if not directory.is_dir():
+        raise ProjectError(
+            f"No project at '{directory}': give the directory of a project, or the name of a sample "
+            "(tracefix demo lists them)."
+        )
+    if not file.is_file():
+        raise ProjectError(
+            f"'{directory}' is not a Tracefix project (it has no {FILE_NAME}): make one with tracefix new."
+        )
+    try:
+        manifest = Manifest.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        detail = _first_problem(error)
+        raise ProjectError(
+            f"'{file}' is damaged ({detail}): restore it, or delete the project directory and make it again."
+        ) from error
+    except OSError as error:
+        raise ProjectError(f"'{file}' cannot be read ({error.strerror}): check its permissions.") from error
+    if manifest.format > FORMAT:
+        raise ProjectError(
+            f"'{directory}' was written by a newer Tracefix (format {manifest.format}): update Tracefix to open it."
+        )
+    return manifest
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        return f"{where}: {first['msg']}"
+    return str(error)

@@ -1,0 +1,260 @@
+"""`Project`: a directory that holds a model, its data and everything computed about them.
+
+    project.json       what it is made of (manifest.py)
+    prepared/          predictions, examples as shown, the gradient index; prepared.json is written last
+    history.sqlite     fixes (history.py)
+
+This module reads tables and JSON only, so that the first pages of the dashboard need no torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attribution.errors import NotFoundError, ProjectError
+from attribution.projects.files import write_text
+from attribution.projects.history import History
+from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, read_manifest
+
+PREPARED_FORMAT = 1
+_BASIC_COLUMNS = {"position", "label", "text", "image"}
+
+
+class Project:
+    """A project directory. Construct it with `Project.open`."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.directory = directory
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Project:
+        """Open an existing project.
+
+        Raises:
+            ProjectError: not a project, damaged, or unreadable.
+        """
+        path = Path(directory).expanduser().absolute()
+        return cls(path, read_manifest(path))
+
+    def __repr__(self) -> str:
+        return f"Project({str(self.directory)!r})"
+
+    # -- what it is ---------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def title(self) -> str:
+        return self.manifest.title
+
+    @property
+    def summary(self) -> str:
+        return self.manifest.summary
+
+    @property
+    def history(self) -> History:
+        return History(self.directory)
+
+    def resolve(self, path: str) -> Path:
+        """A path of the manifest, relative ones starting at the project directory."""
+        given = Path(path).expanduser()
+        return given if given.is_absolute() else self.directory / given
+
+    @property
+    def prepared_directory(self) -> Path:
+        return self.directory / "prepared"
+
+    def fingerprint(self) -> str:
+        """Digest of the manifest and of the files it names (size and time): changes when model or data do."""
+        digest = hashlib.sha256(self.manifest.model_dump_json().encode())
+        source = self.manifest.source
+        if isinstance(source, TaskSource):
+            files = [self.resolve(source.file)]
+        else:
+            model = self.resolve(source.model)
+            weights = sorted(model.glob("*.safetensors")) + sorted(model.glob("*.json"))
+            files = [*weights, self.resolve(source.train), self.resolve(source.test)]
+        files += [self.resolve(checkpoint.path) for checkpoint in self.manifest.checkpoints]
+        for file in files:
+            if not file.exists():
+                raise ProjectError(
+                    f"'{file}' is missing, which project '{self.name}' needs: put it back, or make the project again."
+                )
+            status = file.stat()
+            digest.update(f"{file.name}:{status.st_size}:{status.st_mtime_ns}".encode())
+        return digest.hexdigest()[:16]
+
+    # -- what was prepared --------------------------------------------------------------------------------------
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What `prepare` recorded.
+
+        Raises:
+            ProjectError: not prepared, or its record is damaged.
+        """
+        file = self.prepared_directory / "prepared.json"
+        try:
+            record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ProjectError(
+                f"Project '{self.name}' is not prepared yet: run tracefix prepare {self.directory}."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ProjectError(
+                f"'{file}' is damaged: run tracefix prepare {self.directory} to make it again."
+            ) from error
+        return record
+
+    @property
+    def prepared(self) -> bool:
+        """Whether predictions and index are complete and belong to the model and data as they are now."""
+        try:
+            record = self.preparation
+            complete = all(
+                (self.prepared_directory / name).stat().st_size == size
+                for name, size in record["files"].items()
+            )
+            return (
+                complete
+                and record["format"] == PREPARED_FORMAT
+                and record["fingerprint"] == self.fingerprint()
+            )
+        except (ProjectError, OSError, KeyError, TypeError, AttributeError):
+            return False
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self.preparation["class_names"])
+
+    @property
+    def kind(self) -> str:
+        """What a person sees of an example: "text", "image" or "other"."""
+        return str(self.preparation["kind"])
+
+    def examples(self, split: str) -> pd.DataFrame:
+        """Examples of ``"train"`` or ``"test"`` as shown to people, by id."""
+        return self._tables[f"{split}_examples"]
+
+    def predictions(self, split: str) -> pd.DataFrame:
+        """Label, predicted class, confidence, loss (nats) and probabilities p_0.. of each example, by id."""
+        return self._tables[f"{split}_predictions"]
+
+    @cached_property
+    def _tables(self) -> _Tables:
+        return _Tables(self)
+
+    # -- words for people and scripts ---------------------------------------------------------------------------
+
+    def mispredictions(self) -> list[dict[str, Any]]:
+        """Wrongly predicted test examples, worst loss first."""
+        table = self.predictions("test")
+        wrong = table[table["label"] != table["predicted"]].sort_values(
+            "loss", ascending=False, kind="stable"
+        )
+        return self._described_predictions("test", wrong)
+
+    def example(self, split: str, example_id: str) -> dict[str, Any]:
+        """One example with the model's prediction.
+
+        Raises:
+            NotFoundError: no example of that id, with the nearest ids.
+        """
+        self.position(split, example_id)
+        return self._described_predictions(split, self.predictions(split).loc[[str(example_id)]])[0]
+
+    def position(self, split: str, example_id: str) -> int:
+        """Row number of an id.
+
+        Raises:
+            NotFoundError: no example of that id.
+        """
+        table = self.predictions(split)
+        try:
+            return int(table.index.get_loc(str(example_id)))  # type: ignore[arg-type]
+        except KeyError:
+            near = difflib.get_close_matches(str(example_id), list(table.index[:50_000]), n=3)
+            hint = f"did you mean {', '.join(repr(n) for n in near)}?" if near else "ids look like"
+            known = "" if near else " " + ", ".join(repr(i) for i in table.index[:3]) + "."
+            raise NotFoundError(
+                f"There is no {split} example '{example_id}' in project '{self.name}': {hint}{known}"
+            ) from None
+
+    def describe(self, split: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+        """Id, label (class name), input and metadata of the given examples."""
+        names = self.class_names
+        table = self.examples(split).loc[list(ids)]
+        metadata = [column for column in table.columns if column not in _BASIC_COLUMNS]
+        return [
+            {"id": example_id, "label": names[int(row["label"])], "input": shown_input(row)}
+            | {column: row[column] for column in metadata}
+            for example_id, row in zip(table.index, table.to_dict("records"), strict=True)
+        ]
+
+    def _described_predictions(self, split: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
+        names = self.class_names
+        shown = self.examples(split).loc[rows.index].to_dict("records")
+        return [
+            {
+                "id": example_id,
+                "true": names[int(row["label"])],
+                "predicted": names[int(row["predicted"])],
+                "confidence": float(row["confidence"]),
+                "loss": float(row["loss"]),
+                "input": shown_input(example),
+            }
+            for example_id, row, example in zip(rows.index, rows.to_dict("records"), shown, strict=True)
+        ]
+
+
+class _Tables:
+    """Parquet tables of a prepared project, read once each."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._loaded: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._loaded:
+            expected = int(self._project.preparation[f"n_{name.split('_')[0]}"])
+            file = self._project.prepared_directory / f"{name}.parquet"
+            remedy = f"run tracefix prepare {self._project.directory} to make it again"
+            try:
+                table = pd.read_parquet(file)
+            except Exception as error:  # pyarrow raises its own classes for each kind of damage
+                raise ProjectError(f"'{file}' is missing or damaged: {remedy}.") from error
+            if len(table) != expected:
+                raise ProjectError(f"'{file}' has {len(table)} rows instead of {expected}: {remedy}.")
+            self._loaded[name] = table
+        return self._loaded[name]
+
+
+def shown_input(row: dict[Any, Any]) -> str:
+    """What a script gets of an input: its text, or the picture as a data URI."""
+    if row.get("image") is not None:
+        return "data:image/png;base64," + base64.b64encode(row["image"]).decode()
+    return str(row.get("text", ""))
+
+
+def create_project(directory: str | Path, manifest: Manifest) -> Project:
+    """Write ``project.json`` into a directory and open the project.
+
+    Raises:
+        ProjectError: a file that the manifest names is missing, or the folder cannot be written.
+    """
+    path = Path(directory).expanduser().absolute()
+    Project(path, manifest).fingerprint()
+    write_text(path / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
+    return Project.open(path)

@@ -1,0 +1,130 @@
+"""What is remembered of a fix: the recipe (enough to replay it) and the result. Light: no torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+Action = Literal["upweight", "relabel", "remove"]
+
+
+class Edit(BaseModel):
+    """What to do with one training example.
+
+    ``upweight`` trains on it as it is labelled, ``relabel`` trains on it with ``label`` (a class name),
+    ``remove`` leaves it out.
+    """
+
+    train_id: str
+    action: Action
+    label: str | None = None
+
+
+class Belief(BaseModel):
+    """What the model says about the test example: the class name and the probability of every class."""
+
+    predicted: str
+    probabilities: dict[str, float]
+
+
+class CurvePoint(BaseModel):
+    """Probabilities of two classes after ``step`` fine-tuning steps (step 0 is the model as it was)."""
+
+    step: int
+    true: float
+    predicted_before: float
+
+
+class ClassAccuracy(BaseModel):
+    """Accuracy on the test examples of one class, before and after."""
+
+    class_name: str = Field(alias="class")
+    before: float
+    after: float
+    count: int
+
+    model_config = {"populate_by_name": True}
+
+
+class ControlRecord(BaseModel):
+    """The same steps with other training examples: what shows whether the chosen ones matter."""
+
+    name: str
+    title: str
+    train_ids: list[str]
+    fixed: bool
+    steps: int
+    accuracy_after: float
+    newly_fixed: int
+    newly_broken: int
+    probability_per_step: list[CurvePoint]
+
+
+class FixRecord(BaseModel):
+    """One fix: edits, recipe, result and controls. Probabilities and accuracies are fractions in [0, 1]."""
+
+    fix_id: str
+    created: str
+    project: str
+    test_id: str
+    true: str
+    strategy: str
+    method: str
+    measurement: str
+    edits: list[Edit]
+    train_ids: list[str]
+    seed: int
+    device: str
+    learning_rate: float
+    max_steps: int
+    before: Belief
+    after: Belief
+    fixed: bool
+    steps: int
+    seconds: float
+    probability_per_step: list[CurvePoint]
+    accuracy_before: float
+    accuracy_after: float
+    accuracy_interval: tuple[float, float]
+    """95 % interval of the paired difference accuracy_after - accuracy_before."""
+    per_class: list[ClassAccuracy]
+    newly_fixed: list[str]
+    newly_broken: list[str]
+    controls: list[ControlRecord]
+    note: str = ""
+    state: Literal["preview", "kept"] = "preview"
+
+    def contract(self) -> dict[str, Any]:
+        """The shape that ``tracefix fix --json`` prints."""
+        return {
+            "fix_id": self.fix_id,
+            "test_id": self.test_id,
+            "strategy": self.strategy,
+            "method": self.method,
+            "train_ids": self.train_ids,
+            "edits": [edit.model_dump() for edit in self.edits],
+            "before": self.before.model_dump(),
+            "after": self.after.model_dump(),
+            "fixed": self.fixed,
+            "steps": self.steps,
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "accuracy_before": self.accuracy_before,
+            "accuracy_after": self.accuracy_after,
+            "accuracy_interval": list(self.accuracy_interval),
+            "newly_fixed": self.newly_fixed,
+            "newly_broken": self.newly_broken,
+            "controls": [
+                {
+                    "name": control.name,
+                    "fixed": control.fixed,
+                    "steps": control.steps,
+                    "accuracy_after": control.accuracy_after,
+                    "newly_fixed": control.newly_fixed,
+                    "newly_broken": control.newly_broken,
+                }
+                for control in self.controls
+            ],
+        }

@@ -1,0 +1,65 @@
+"""Loading a function named ``FILE.py:FUNCTION``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attribution.errors import NotFoundError, ProjectError, UsageError
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """``FILE.py:FUNCTION`` as its two parts.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    file, separator, function = name.rpartition(":")
+    if not separator or not file.endswith(".py") or not function.isidentifier():
+        raise UsageError(f"'{name}' is not of the form FILE.py:FUNCTION, for example task.py:build.")
+    return file, function
+
+
+def load_function(name: str, directory: Path | None = None) -> Callable[..., Any]:
+    """Run the file and return the function; a relative file starts at ``directory`` or the current one.
+
+    Raises:
+        NotFoundError: no such file or function.
+        ProjectError: the file fails when it is run.
+    """
+    file, function = split_name(name)
+    path = Path(file).expanduser()
+    if not path.is_absolute():
+        path = (directory or Path.cwd()) / path
+    if not path.is_file():
+        raise NotFoundError(f"There is no file '{path}': give an existing Python file as FILE.py:FUNCTION.")
+    module_name = "tracefix_user_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and pickling look modules up by name
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ProjectError(
+            f"'{path}' fails when run ({describe(error)}): mend the file and try again."
+        ) from error
+    finally:
+        sys.path.remove(str(path.parent))
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise NotFoundError(f"'{path}' has no function '{function}': name one that it defines.")
+    return found  # type: ignore[no-any-return]
+
+
+def describe(error: Exception) -> str:
+    """An exception in a few words."""
+    if isinstance(error, SyntaxError):
+        return f"syntax error in line {error.lineno}: {error.msg}"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -1,0 +1,194 @@
+"""A `Task` from a transformers checkpoint folder and one table per split.
+
+Weights are read from safetensors only, and code that comes with a model is never run.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from attribution.errors import ProjectError
+from attribution.projects import Project, TransformersSource
+from attribution.sources.python_function import describe
+from attribution.sources.tables import class_numbers, column, ids, read_table
+from attribution.task import Checkpoint, Task
+
+
+class TextDataset(Dataset[Any]):
+    """Tokenised texts: items ``({"input_ids": (T,), "attention_mask": (T,), ...}, label)``, not padded."""
+
+    def __init__(self, encoded: dict[str, list[list[int]]], labels: list[int]) -> None:
+        self._encoded = encoded
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
+        tensors = {name: torch.tensor(rows[position]) for name, rows in self._encoded.items()}
+        return tensors, self.labels[position]
+
+
+class ImageDataset(Dataset[Any]):
+    """Processed images: items ``({"pixel_values": (C, H, W)}, label)``."""
+
+    def __init__(self, pixel_values: Tensor, labels: list[int]) -> None:
+        self._pixel_values = pixel_values
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
+        return {"pixel_values": self._pixel_values[position]}, self.labels[position]
+
+
+def load_transformers_task(project: Project, source: TransformersSource) -> Task:
+    """Model, processed data and training record of a transformers project.
+
+    Raises:
+        ProjectError: the folder or a table is missing, damaged, or they do not fit each other.
+    """
+    folder = project.resolve(source.model)
+    model = _model(folder, "image" if source.image_column else "text")
+    _freeze(model, source.trained, folder)
+    config = cast(Any, model).config
+    class_names = [str(config.id2label[number]) for number in range(config.num_labels)]
+    splits = {}
+    for split, name in (("train", source.train), ("test", source.test)):
+        file = project.resolve(name)
+        splits[split] = _split(read_table(file), source, file, folder, class_names)
+    record = project.manifest.training
+    return Task(
+        model=model,
+        train=splits["train"]["dataset"],
+        test=splits["test"]["dataset"],
+        class_names=class_names,
+        checkpoints=[
+            Checkpoint(project.resolve(c.path), learning_rate=c.learning_rate, step=c.step)
+            for c in project.manifest.checkpoints
+        ],
+        optimizer=record.optimizer,
+        momentum=record.momentum,
+        weight_decay=record.weight_decay,
+        batch_size=record.batch_size,
+        learning_rate=record.learning_rate,
+        steps=record.steps,
+        train_ids=splits["train"]["ids"],
+        test_ids=splits["test"]["ids"],
+        train_metadata=splits["train"]["metadata"],
+        test_metadata=splits["test"]["metadata"],
+        train_display=splits["train"]["display"],
+        test_display=splits["test"]["display"],
+    )
+
+
+def _model(folder: Path, kind: str) -> nn.Module:
+    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    auto: Any = AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
+    if not (folder / "config.json").is_file():
+        raise ProjectError(
+            f"'{folder}' is not a transformers checkpoint (it has no config.json): give its folder."
+        )
+    logging.disable_progress_bar()
+    try:
+        model = auto.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except Exception as error:
+        raise ProjectError(
+            f"The model in '{folder}' cannot be loaded ({describe(error)}): save it again with "
+            "model.save_pretrained(folder), which writes safetensors."
+        ) from error
+    return cast(nn.Module, model.eval())
+
+
+def _freeze(model: nn.Module, prefixes: list[str], folder: Path) -> None:
+    """Leave only the parameters that were trained with ``requires_grad``."""
+    if not prefixes:
+        return
+    found = 0
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(name.startswith(prefix) for prefix in prefixes))
+        found += int(parameter.requires_grad)
+    if not found:
+        raise ProjectError(
+            f"No parameter of '{folder}' starts with {prefixes}: mend 'trained' in project.json."
+        )
+
+
+def _split(
+    table: pd.DataFrame, source: TransformersSource, file: Path, folder: Path, class_names: list[str]
+) -> dict[str, Any]:
+    labels = class_numbers(column(table, source.label_column, file), class_names, file)
+    used = {source.label_column, source.id_column, source.text_column, source.image_column}
+    metadata = {str(name): table[name].tolist() for name in table.columns if name not in used}
+    if source.image_column:
+        images = _images(column(table, source.image_column, file), file)
+        dataset: Dataset[Any] = ImageDataset(_pixel_values(images, folder), labels)
+        display: list[Any] = images
+    else:
+        texts = [str(text) for text in column(table, source.text_column or "text", file)]
+        dataset = TextDataset(_tokens(texts, folder, source.max_tokens), labels)
+        display = texts
+    return {"dataset": dataset, "ids": ids(table, source, file), "metadata": metadata, "display": display}
+
+
+def _tokens(texts: list[str], folder: Path, limit: int) -> dict[str, list[list[int]]]:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise ProjectError(
+            f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "
+            "tokenizer.save_pretrained(folder)."
+        ) from error
+    encoded = tokenizer(texts, truncation=True, max_length=limit, padding=False)
+    return {name: encoded[name] for name in encoded}
+
+
+def _images(values: pd.Series, file: Path) -> list[Image.Image]:
+    images = []
+    for row, value in enumerate(values):
+        content = value["bytes"] if isinstance(value, dict) else value  # datasets' Parquet keeps a struct
+        try:
+            picture = Image.open(
+                io.BytesIO(content) if isinstance(content, bytes) else file.parent / str(content)
+            )
+            picture.load()
+        except Exception as error:
+            raise ProjectError(
+                f"'{file}' row {row + 1} holds no readable image ({describe(error)}): mend or drop that row."
+            ) from error
+        images.append(picture)
+    return images
+
+
+def _pixel_values(images: list[Image.Image], folder: Path, chunk: int = 512) -> Tensor:
+    """Run the folder's image processor (its PIL version: torchvision is not needed)."""
+    from transformers import AutoImageProcessor
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        parts = [
+            processor(images=images[start : start + chunk], return_tensors="pt")["pixel_values"]
+            for start in range(0, len(images), chunk)
+        ]
+    except Exception as error:
+        raise ProjectError(
+            f"The images cannot be processed as '{folder}' says ({describe(error)}): save the image processor beside "
+            "the model with processor.save_pretrained(folder)."
+        ) from error
+    return torch.cat(parts)

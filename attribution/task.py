@@ -1,0 +1,158 @@
+"""`Task`: everything the engine needs to know about a trained classifier, in one dataclass.
+
+A user who brings a model implements nothing else. Only what was trained is attributed: parameters with
+``requires_grad=False`` are treated as constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from attribution.errors import UsageError
+
+Inputs = Tensor | Mapping[str, Tensor]
+"""A batch of inputs: one tensor (B, ...), or named tensors each (B, ...), passed as keyword arguments."""
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""(logits (B, C), labels (B,)) -> per-example loss (B,), in nats for cross-entropy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point of the training run.
+
+    Args:
+        state_dict: parameters by name, or the path of a ``.safetensors`` file that holds them. Names that are
+            absent keep the value they have in the final model (frozen parameters need not be stored again).
+        learning_rate: step size in force at this point.
+        step: number of optimizer steps taken before this point.
+    """
+
+    state_dict: Mapping[str, Tensor] | str | Path
+    learning_rate: float
+    step: int
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The parameters, read from disk if the checkpoint is a path."""
+        if isinstance(self.state_dict, Mapping):
+            return self.state_dict
+        from safetensors.torch import load_file
+
+        return load_file(str(self.state_dict))
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Per-example cross-entropy in nats, shape (B,)."""
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+@dataclass
+class Task:
+    """A trained model, its data, and how it was trained.
+
+    Args:
+        model: maps a batch of inputs to logits (B, C), or to an object with a ``logits`` attribute (transformers).
+        train, test: map-style datasets with items ``(input, label)``; ``input`` is a tensor or a dict of tensors,
+            ``label`` an integer class.
+        class_names: one name per logit, in order.
+        checkpoints: points of the training run, oldest first; the last one usually equals the final model.
+        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
+        momentum, weight_decay, batch_size, learning_rate, steps: the training record; ``steps`` is the number of
+            optimizer steps of the whole run, ``learning_rate`` its peak. None where unknown.
+        loss: the per-example training loss; cross-entropy by default.
+        train_ids, test_ids: stable ids as text; row numbers by default. Unique within each split.
+        train_metadata, test_metadata: further columns to show with the examples (name -> one value per example).
+            A train column ``original_label`` marks planted label errors where it differs from the label.
+        display: turns one dataset input into what a person looks at: text, a `PIL.Image.Image`, or an array
+            (H, W) or (H, W, 3) with values 0..255.
+        train_display, test_display: the same, precomputed: one text or image per example.
+        collate: turns a list of inputs into one batch; stacks tensors and pads text by default.
+        representation: name of the module whose *input* is the representation; the last Linear by default.
+    """
+
+    model: nn.Module
+    train: Dataset[Any]
+    test: Dataset[Any]
+    class_names: Sequence[str]
+    checkpoints: Sequence[Checkpoint] = ()
+    optimizer: str = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int = 64
+    learning_rate: float | None = None
+    steps: int | None = None
+    loss: LossFunction = cross_entropy
+    train_ids: Sequence[str] | None = None
+    test_ids: Sequence[str] | None = None
+    train_metadata: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    test_metadata: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    display: Callable[[Any], Any] | None = None
+    train_display: Sequence[Any] | None = None
+    test_display: Sequence[Any] | None = None
+    collate: Callable[[list[Any]], Inputs] | None = None
+    representation: str | None = None
+
+    def __post_init__(self) -> None:
+        self.class_names = [str(name) for name in self.class_names]
+        self.checkpoints = sorted(self.checkpoints, key=lambda checkpoint: checkpoint.step)
+        self.train_ids = _checked_ids("train", self.train_ids, self.size("train"))
+        self.test_ids = _checked_ids("test", self.test_ids, self.size("test"))
+        if len(self.class_names) < 2:
+            raise UsageError(
+                "A task needs at least two class names: pass class_names with one name per logit."
+            )
+        if self.optimizer.lower() not in {"sgd", "adam", "adamw"}:
+            raise UsageError(f"Optimizer '{self.optimizer}' is not known: use 'sgd', 'adam' or 'adamw'.")
+        self.optimizer = self.optimizer.lower()
+
+    def dataset(self, split: str) -> Dataset[Any]:
+        """The dataset of ``"train"`` or ``"test"``."""
+        return self.train if split == "train" else self.test
+
+    def size(self, split: str) -> int:
+        """Number of examples in a split."""
+        return len(cast(Sized, self.dataset(split)))
+
+    def ids(self, split: str) -> list[str]:
+        """Stable ids of a split, in dataset order."""
+        return list(cast(Sequence[str], self.train_ids if split == "train" else self.test_ids))
+
+    def logits(self, model: nn.Module, inputs: Inputs) -> Tensor:
+        """Logits (B, C) of a batch."""
+        output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+        return output if isinstance(output, Tensor) else cast(Tensor, output.logits)
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Names and parameters that attribution covers, shared ones once."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+
+def _checked_ids(split: str, ids: Sequence[str] | None, size: int) -> list[str]:
+    if ids is None:
+        return [str(position) for position in range(size)]
+    result = [str(value) for value in ids]
+    if len(result) != size:
+        raise UsageError(
+            f"There are {len(result)} {split} ids for {size} {split} examples: give one id each."
+        )
+    if len(set(result)) != size:
+        seen: set[str] = set()
+        double = next(value for value in result if value in seen or seen.add(value))  # type: ignore[func-returns-value]
+        raise UsageError(
+            f"The {split} id '{double}' occurs more than once: ids must be unique within a split."
+        )
+    return result
+
+
+def move(inputs: Inputs, device: torch.device | str) -> Inputs:
+    """The same batch on another device."""
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
+    return {name: tensor.to(device) for name, tensor in inputs.items()}

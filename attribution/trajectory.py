@@ -1,0 +1,70 @@
+"""The points of a training run at which gradients are taken: its checkpoints and the final model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from attribution.batches import evaluation_copy, load_checkpoint
+from attribution.task import Checkpoint, Task
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the run; ``number`` counts from 0 in order of time.
+
+    ``checkpoint`` is None for a final model that is not among the checkpoints; its learning rate is then 0, so
+    that methods which follow the run give it no weight.
+    """
+
+    number: int
+    step: int
+    learning_rate: float
+    final: bool
+    checkpoint: Checkpoint | None
+
+
+class Trajectory:
+    """The points of a task's training run, and one model that is moved between them.
+
+    Args:
+        task: the task.
+        device: where the model lives.
+    """
+
+    def __init__(self, task: Task, device: torch.device | str = "cpu") -> None:
+        self._model = evaluation_copy(task, device)
+        self._final = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
+        self._at: int | None = None
+        checkpoints = list(task.checkpoints)
+        ends_final = bool(checkpoints) and self._equals_final(checkpoints[-1])
+        self.points = [
+            Point(number, c.step, float(c.learning_rate), ends_final and number == len(checkpoints) - 1, c)
+            for number, c in enumerate(checkpoints)
+        ]
+        if not ends_final:
+            last_step = task.steps or (checkpoints[-1].step if checkpoints else 0)
+            self.points.append(Point(len(checkpoints), last_step, 0.0, True, None))
+        self.checkpoint_points = [point for point in self.points if point.checkpoint is not None]
+
+    @property
+    def final(self) -> Point:
+        return next(point for point in self.points if point.final)
+
+    def model_at(self, point: Point) -> nn.Module:
+        """The model with the parameters of a point, in evaluation mode. Valid until the next call."""
+        if self._at != point.number:
+            self._model.load_state_dict(self._final)
+            if point.checkpoint is not None and not point.final:
+                load_checkpoint(self._model, point.checkpoint)
+            self._at = point.number
+        return self._model
+
+    def _equals_final(self, checkpoint: Checkpoint) -> bool:
+        tensors = checkpoint.tensors()
+        return all(
+            name in self._final and torch.equal(tensor.to(self._final[name]), self._final[name])
+            for name, tensor in tensors.items()
+        )

@@ -1,0 +1,75 @@
+"""The trust line: what is cheap to know about how far an explanation can be believed, in numbers and words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attribution.methods import Method
+from attribution.query import Query
+
+LISTED = 20
+
+
+def trust_of(
+    method: Method, query: Query, scores: Tensor, *, exact: bool, representations: NDArray[np.float32] | None
+) -> dict[str, Any]:
+    """Signals about one explanation.
+
+    ``checkpoint_agreement``: mean Spearman rank correlation between the scores of single checkpoints and of all
+    the others together; ``share_of_nearest``: share of the 20 strongest examples that are also among the 20
+    nearest by representation; ``exact``: whether the scores come from uncompressed gradients; ``sentence``.
+    """
+    agreement = _agreement(method.parts(query)) if query.use_index else None
+    share = _share_of_nearest(query, scores, representations)
+    words = []
+    if agreement is not None:
+        strength = "largely agree" if agreement >= 0.6 else "partly agree" if agreement >= 0.3 else "disagree"
+        words.append(f"The checkpoints {strength} (mean rank correlation {agreement:.2f}).")
+    if share is not None:
+        words.append(
+            f"{round(share * LISTED)} of the {LISTED} strongest are also among the {LISTED} nearest look-alikes."
+        )
+    if not method.info.calibrated:
+        words.append("Scores rank examples; their size has no unit.")
+    if not exact:
+        words.append("The list is exact; scores far from the top come from compressed gradients.")
+    words.append("Fidelity against retraining is not measured yet for this project.")
+    return {
+        "checkpoint_agreement": agreement,
+        "share_of_nearest": share,
+        "exact": exact,
+        "sentence": " ".join(words),
+    }
+
+
+def _agreement(parts: Tensor | None) -> float | None:
+    if parts is None or len(parts) < 2:
+        return None
+    total = parts.sum(dim=0)
+    values = [spearman(part, total - part) for part in parts]
+    return float(np.mean(values))
+
+
+def spearman(first: Tensor, second: Tensor) -> float:
+    """Spearman rank correlation of two vectors (N,), ties in order of position; 0 where one is constant."""
+    ranks = [torch.argsort(torch.argsort(v, stable=True), stable=True).double() for v in (first, second)]
+    if any(bool((v == v[0]).all()) for v in (first, second)):
+        return 0.0
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
+
+
+def _share_of_nearest(
+    query: Query, scores: Tensor, representations: NDArray[np.float32] | None
+) -> float | None:
+    if representations is None or len(scores) <= LISTED:
+        return None
+    mine = query.test_representation(query.final)
+    similar = torch.nn.functional.cosine_similarity(torch.from_numpy(np.array(representations)), mine)
+    nearest = set(similar.topk(LISTED).indices.tolist())
+    strongest = set(scores.abs().topk(LISTED).indices.tolist())
+    return len(nearest & strongest) / LISTED
