@@ -185,7 +185,8 @@ class Engine:
 
     def _explained(self, method: Method, query: Query, test_id: str, measurement: str) -> Explanation:
         started = time.perf_counter()
-        scores = method.scores(query)
+        parts = method.parts(query)
+        scores = method.scores(query) if parts is None else parts.sum(dim=0)
         query_seconds = time.perf_counter() - started
         exact = not method.compressible or not query.use_index or self._index.exact
         if not exact:
@@ -197,7 +198,7 @@ class Engine:
                 f"The method '{method.info.name}' gave scores that are not finite for example '{test_id}': "
                 "try another method, or check the model for NaN weights."
             )
-        trust = trust_of(method, query, scores, exact=exact, representations=self._representations())
+        trust = trust_of(method, query, scores, parts, exact=exact, representations=self._representations())
         return Explanation(
             project=self.project,
             example=self.project.example("test", test_id),

@@ -16,7 +16,13 @@ LISTED = 20
 
 
 def trust_of(
-    method: Method, query: Query, scores: Tensor, *, exact: bool, representations: NDArray[np.float32] | None
+    method: Method,
+    query: Query,
+    scores: Tensor,
+    parts: Tensor | None,
+    *,
+    exact: bool,
+    representations: NDArray[np.float32] | None,
 ) -> dict[str, Any]:
     """Signals about one explanation.
 
@@ -24,7 +30,7 @@ def trust_of(
     the others together; ``share_of_nearest``: share of the 20 strongest examples that are also among the 20
     nearest by representation; ``exact``: whether the scores come from uncompressed gradients; ``sentence``.
     """
-    agreement = _agreement(method.parts(query)) if query.use_index else None
+    agreement = _agreement(parts)
     share = _share_of_nearest(query, scores, representations)
     words = []
     if agreement is not None:

@@ -74,8 +74,8 @@ class GradientIndex:
         stored = self.array(number, "gradients")
         parts = []
         for start in range(0, len(stored), chunk):
-            rows = torch.from_numpy(np.ascontiguousarray(stored[start : start + chunk])).to(self._device)
-            parts.append(rows.to(query.dtype) @ query)
+            rows = torch.from_numpy(np.array(stored[start : start + chunk], dtype=np.float32)).to(self._device)
+            parts.append(rows @ query)
         return torch.cat(parts).cpu() * self.norms(number)
 
     def norms(self, number: int) -> Tensor:

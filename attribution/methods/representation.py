@@ -60,6 +60,7 @@ def similarities(query: Query) -> Tensor:
             influence_src_dataset=TensorDataset(stored),
             activation_dir=scratch,
             model_id="representation",
+            similarity_metric=_cosine,
             batch_size=len(stored),
         )
         found = finder.influence(query.test_representation(query.final), top_k=len(stored))
@@ -67,3 +68,10 @@ def similarities(query: Query) -> Tensor:
     result = torch.empty(len(stored))
     result[order[0]] = values[0].float()
     return torch.nan_to_num(result, nan=0.0)
+
+
+def _cosine(test: Tensor | list[Tensor], train: Tensor) -> Tensor:
+    """captum's cosine similarity; captum 0.9 hands the activations of a single layer over as a list of one."""
+    from captum.influence._core.similarity_influence import cosine_similarity
+
+    return cosine_similarity(test[0] if isinstance(test, list) else test, train)

@@ -51,6 +51,8 @@ class TracInLastLayer(Method):
         def measured(logits: Tensor, labels: Tensor) -> Tensor:
             return query.measurement.value(logits, labels).sum()
 
+        # captum asks how the losses reduce over examples.
+        training_loss.reduction = measured.reduction = "sum"  # type: ignore[attr-defined]
         parts = []
         for point in query.checkpoints:
             if point.learning_rate <= 0:
