@@ -1,0 +1,70 @@
+"""The dashboard's entry point: navigation around the pages in `app_pages`. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.engines import warmth
+from dashboard.messages import calm
+from dashboard.state import PAGES
+
+HERE = Path(__file__).parent
+
+# CSS pixels: room for a thumbnail, a class name and a button beside each other.
+SIDEBAR_WIDTH = 320
+
+
+def main() -> None:
+    """Draw the page that the URL asks for."""
+    st.set_page_config(
+        page_title="Tracefix",
+        page_icon=":material/troubleshoot:",
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_WIDTH,
+    )
+    st.logo(str(HERE / "assets" / "logo.svg"), size="large")
+    page = st.navigation(
+        [
+            st.Page(
+                HERE / PAGES["projects"],
+                title="Projects",
+                icon=":material/folder_open:",
+                default=True,
+                help="Bundled samples, recent projects, and how to open your own.",
+            ),
+            st.Page(
+                HERE / PAGES["mispredictions"],
+                title="Mispredictions",
+                icon=":material/rule:",
+                help="What the model gets wrong: one click on a row investigates it.",
+            ),
+            st.Page(
+                HERE / PAGES["investigate"],
+                title="Investigate",
+                icon=":material/travel_explore:",
+                help="The training examples behind one prediction: culprits and helpers.",
+            ),
+            st.Page(
+                HERE / PAGES["preview"],
+                title="Preview",
+                icon=":material/preview:",
+                help="What a fix does to this prediction and to everything else, beside two controls.",
+            ),
+            st.Page(
+                HERE / PAGES["history"],
+                title="History",
+                icon=":material/history:",
+                help="Every kept fix: recipe, result, note.",
+            ),
+        ],
+        position="top",
+    )
+    with calm():
+        page.run()
+    warmth().start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""History: every kept fix with its recipe, result and note; reopen, annotate, delete with undo."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from attribution.errors import TracefixError
+from attribution.projects import FixRecord
+from dashboard.components.table import Column, Row, table
+from dashboard.current import Opened, current_project
+from dashboard.heading import page_heading
+from dashboard.messages import calm, escaped, problem, stop_with, way_out
+from dashboard.state import go, link
+from dashboard.views.fixes import result_chip
+
+DELETED = "deleted fix"
+ANNOTATED = "fix whose note is open"
+LONGEST_NOTE = 2000
+
+
+def act(opened: Opened, name: str, fix_id: str) -> None:
+    """Callback of the buttons in a row."""
+    if name == "delete":
+        opened.project.history.delete(fix_id)
+        st.session_state[DELETED] = (opened.reference, fix_id)
+    elif name == "note":
+        st.session_state[ANNOTATED] = fix_id
+
+
+def restore(opened: Opened, fix_id: str) -> None:
+    """Callback: bring a deleted fix back."""
+    opened.project.history.restore(fix_id)
+    st.session_state.pop(DELETED, None)
+
+
+def close_note() -> None:
+    """Callback: the note was dismissed."""
+    st.session_state.pop(ANNOTATED, None)
+
+
+@st.dialog("Note", on_dismiss=close_note)
+def edit_note(opened: Opened, fix: FixRecord) -> None:
+    """Change the note of a fix."""
+    with calm():
+        st.caption(f"Fix of test example {escaped(fix.test_id)}")
+        note = st.text_area("Note", fix.note, key=f"note-{fix.fix_id}", max_chars=LONGEST_NOTE)
+        if st.button("Save", key="save-note", type="primary"):
+            opened.project.history.set_note(fix.fix_id, note.strip())
+            close_note()
+            st.rerun()
+
+
+def undo_bar(opened: Opened) -> None:
+    """Offers to bring back what was deleted last."""
+    reference, fix_id = st.session_state.get(DELETED, (None, None))
+    if reference != opened.reference or fix_id is None:
+        return
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key="undo-bar"):
+        st.markdown(":material/delete: The fix was deleted.", width="content")
+        st.button("Undo", key="undo-delete", on_click=restore, args=(opened, fix_id), icon=":material/undo:")
+
+
+def row_of(opened: Opened, fix: FixRecord) -> Row:
+    """One kept fix."""
+    cells: dict[str, Any] = {
+        "example": "",
+        "prediction": {
+            "from": fix.before.predicted,
+            "to": fix.after.predicted,
+            "words": "became",
+            "tones": ["culprit", "helper" if fix.after.predicted == fix.true else "culprit"],
+        },
+        "result": {"text": result_chip(fix), "tone": "helper" if fix.fixed else ""},
+        "change": fix.accuracy_after - fix.accuracy_before,
+        "recipe": f"{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}",
+        "note": fix.note,
+        "when": datetime.fromisoformat(fix.created).astimezone().strftime("%Y-%m-%d %H:%M"),
+        "actions": [{"name": "note", "label": "Note"}, {"name": "delete", "label": "Delete"}],
+    }
+    if fix.test_id in opened.project.predictions("test").index:
+        cells["example"] = opened.project.example("test", fix.test_id)["input"]
+    return Row(
+        id=fix.fix_id,
+        name=f"Fix of test example {fix.test_id}",
+        href=link("preview", {"project": opened.reference, "fix": fix.fix_id}),
+        cells=cells,
+    )
+
+
+def fix_table(opened: Opened, fixes: list[FixRecord]) -> None:
+    """All kept fixes, newest first; a click on a row opens it again."""
+    table(
+        "history",
+        [
+            Column("example", "Example", "example", link=True),
+            Column("prediction", "Prediction", "transition"),
+            Column("result", "Result", "chip"),
+            Column("change", "Test accuracy", "points", align="right"),
+            Column("recipe", "Recipe", "muted", minor=True),
+            Column("note", "Note", "text"),
+            Column("when", "Kept from", "muted", minor=True),
+            Column("actions", "", "actions", align="right"),
+        ],
+        [row_of(opened, fix) for fix in fixes],
+        caption="Kept fixes: activate a row to open it again",
+        kind=opened.project.kind,
+        on_open=lambda fix_id: go("preview", {"project": opened.reference, "fix": fix_id}),
+        on_act=lambda name, fix_id: act(opened, name, fix_id),
+    )
+
+
+opened = current_project()
+page_heading(opened, "History", "kept fixes, newest first")
+try:
+    fixes = opened.project.history.list()
+except TracefixError as error:
+    stop_with(str(error), title="The history cannot be read")
+undo_bar(opened)
+if fixes:
+    fix_table(opened, fixes)
+else:
+    st.info("No fix is kept yet: preview one and press Keep.", icon=":material/history:")
+    way_out("Mispredictions", "mispredictions", {"project": opened.reference}, key="exit-empty")
+
+annotated = st.session_state.get(ANNOTATED)
+if annotated is not None:
+    chosen = [fix for fix in fixes if fix.fix_id == annotated]
+    if chosen:
+        edit_note(opened, chosen[0])
+    else:
+        close_note()
+        problem("That fix is no longer in the history.")

@@ -1,0 +1,304 @@
+"""Investigate: one prediction, the training examples that pushed it there (culprits) and those that held against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from attribution.methods import availability, list_methods
+from dashboard.components.belief import belief
+from dashboard.components.influence import Card, CardColumn, influence
+from dashboard.current import Opened, current_example, current_project
+from dashboard.explaining import Question, explanation_job, question_of
+from dashboard.heading import page_heading
+from dashboard.jobs import Job
+from dashboard.messages import calm, escaped, problem
+from dashboard.preparing import show_progress
+from dashboard.state import filters, go, set_parameters
+from dashboard.tables import mispredictions_of, probabilities_of, texts_of
+from dashboard.tray_panel import draw_tray, tray_of
+from dashboard.views.mispredictions import filtered, neighbours
+
+POLL_SECONDS = 0.4
+# Seconds a run waits for a quick explanation, so that it needs no second drawing.
+PATIENCE = 0.3
+
+SHOWN = (10, 20, 50)
+
+
+@dataclass(frozen=True)
+class View:
+    """How the explanation is shown: cards per column, planted errors marked or not."""
+
+    top: int
+    reveal: bool
+
+
+def go_to(opened: Opened, example_id: str | None) -> None:
+    """Callback: another example with the same method and filter."""
+    if example_id is not None:
+        kept = {name: st.query_params.get(name) for name in ("method", "measurement")}
+        go("investigate", {"project": opened.reference, "example": example_id} | kept | filters())
+
+
+def steps_between(opened: Opened, example_id: str) -> None:
+    """Where this is among the (filtered) mispredictions, with previous and next."""
+    here = filters()
+    rows = filtered(
+        mispredictions_of(opened),
+        texts_of(opened),
+        true=here["true"],
+        predicted=here["predicted"],
+        query=here["q"],
+    )
+    position, before, after = neighbours(rows, example_id)
+    with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
+        if position is not None:
+            st.caption(
+                f"{position + 1} of {len(rows)}{' in the filter' if any(here.values()) else ''}",
+                width="content",
+            )
+        st.button(
+            "Previous",
+            key="previous",
+            on_click=go_to,
+            args=(opened, before),
+            disabled=before is None,
+            shortcut="p",
+            icon=":material/chevron_left:",
+        )
+        st.button(
+            "Next",
+            key="next",
+            on_click=go_to,
+            args=(opened, after),
+            disabled=after is None,
+            shortcut="n",
+            icon=":material/chevron_right:",
+            icon_position="right",
+        )
+
+
+def choose_method(name: str, opened: Opened, question: Question) -> None:
+    """Callback: explain by another method."""
+    set_parameters(method=Question(question.example_id, name, "margin").parameters(opened)["method"])
+
+
+def method_switch(opened: Opened, question: Question) -> None:
+    """All methods; those that cannot run here are greyed, with the reason."""
+    reasons = availability(opened.project)
+    titles = {info.name: info.title for info in list_methods()}
+    with st.popover(f"Method: {titles[question.method]}", icon=":material/function:"):
+        for info in list_methods():
+            reason = reasons[info.name]
+            st.button(
+                info.title,
+                key=f"method-{info.name}",
+                width="stretch",
+                type="primary" if info.name == question.method else "secondary",
+                disabled=reason is not None,
+                on_click=choose_method,
+                args=(info.name, opened, question),
+            )
+            st.caption(escaped(reason or f"{info.one_line} ({info.citation}; {info.cost})"))
+
+
+def measurement_changed() -> None:
+    """Callback of both measurement switches."""
+    kind = st.session_state.get("measurement kind") or "margin"
+    target = st.session_state.get("target class")
+    measurement = f"logit:{target}" if kind == "logit" and target else kind
+    if measurement == "logit":
+        measurement = f"logit:{st.session_state['default target']}"
+    set_parameters(measurement=None if measurement == "margin" else measurement)
+
+
+def measurement_switch(opened: Opened, question: Question, predicted: str) -> None:
+    """What is explained: the margin between predicted and true class, the loss, or the logit of a target class."""
+    kind, _, target = question.measurement.partition(":")
+    st.session_state["measurement kind"] = kind
+    st.session_state["default target"] = predicted
+    st.segmented_control(
+        "Measurement",
+        ["margin", "loss", "logit"],
+        key="measurement kind",
+        on_change=measurement_changed,
+        required=True,
+        label_visibility="collapsed",
+    )
+    if kind == "logit":
+        st.session_state["target class"] = target
+        st.selectbox(
+            "Target class",
+            opened.project.class_names,
+            key="target class",
+            on_change=measurement_changed,
+            label_visibility="collapsed",
+            width=180,
+        )
+
+
+def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
+    """What culprits and helpers did, in words."""
+    if measurement == "loss":
+        return "Training on these raised the loss of this example.", "Training on these lowered it."
+    if measurement.startswith("logit:"):
+        target = measurement.removeprefix("logit:")
+        return f"Training on these raised the logit of “{target}”.", "Training on these lowered it."
+    if example["true"] == example["predicted"]:
+        return (
+            f"Training on these pushed away from “{example['true']}”.",
+            f"Training on these spoke for “{example['true']}”.",
+        )
+    return (
+        f"Training on these pushed towards “{example['predicted']}”, the wrong class.",
+        f"Training on these spoke for “{example['true']}”, the true class.",
+    )
+
+
+def cards(described: list[dict[str, Any]], class_names: list[str]) -> list[Card]:
+    """The engine's cards as the component draws them; near-duplicates name the card they repeat."""
+    result = []
+    for card in described:
+        original = card.get("original_label")
+        planted = None if original is None or original != original else class_names[int(original)]
+        result.append(
+            Card(
+                id=card["id"],
+                score=card["score"],
+                label=card["label"],
+                input=card["input"],
+                suspected=card["suspected_label_error"],
+                suggested=card["suggested_label"],
+                duplicate_of=card["duplicate_of"],
+                copies=sum(other["duplicate_of"] == card["id"] for other in described),
+                planted=planted if planted != card["label"] else None,
+            )
+        )
+    return result
+
+
+def view_switch(opened: Opened) -> View:
+    """How many cards, and whether errors that were planted on purpose are marked."""
+    top = st.segmented_control(
+        "Shown",
+        SHOWN,
+        default=SHOWN[0],
+        key="shown",
+        required=True,
+        label_visibility="collapsed",
+        format_func=lambda count: f"top {count}",
+        persist_state="session",
+    )
+    reveal = False
+    if "original_label" in opened.project.examples("train").columns:
+        reveal = st.toggle("Reveal planted errors", key="reveal", persist_state="session")
+    return View(top or SHOWN[0], reveal)
+
+
+def draw_influence(opened: Opened, question: Question, view: View, job: Job) -> None:
+    """Culprits and helpers of a finished explanation, the trust line above them."""
+    explanation = job.result
+    names = opened.project.class_names
+    tray = tray_of(opened, question.example_id)
+    about_culprits, about_helpers = subtitles(explanation.example, question.measurement)
+    st.caption(
+        f"Scores for {escaped(explanation.measurement_words)}, found in {explanation.seconds['total']:.2f} s. "
+        f"{escaped(explanation.trust['sentence'])}"
+    )
+    influence(
+        "influence",
+        [
+            CardColumn(
+                "culprits",
+                "Culprits",
+                about_culprits,
+                cards(explanation.culprits(view.top), names),
+                "No training example pushed this way.",
+            ),
+            CardColumn(
+                "helpers",
+                "Helpers",
+                about_helpers,
+                cards(explanation.helpers(view.top), names),
+                "No training example pushed this way.",
+            ),
+        ],
+        kind=opened.project.kind,
+        classes=names,
+        chosen={edit.train_id: (edit.action, edit.label) for edit in tray.edits},
+        reveal=view.reveal,
+        on_choose=tray.set,
+    )
+
+
+def explain_again(opened: Opened, question: Question) -> None:
+    """Callback: start the explanation anew."""
+    explanation_job(opened, question, afresh=True)
+
+
+def explanation(opened: Opened, question: Question, view: View, job: Job) -> None:
+    """The explanation as far as it is: progress, result, or what went wrong."""
+    if not job.finished:
+        st.subheader("Looking for the training examples behind this prediction", anchor=False)
+        show_progress(job, "explanation")
+    elif job.state == "done":
+        draw_influence(opened, question, view, job)
+    else:
+        if job.state == "cancelled":
+            st.info("The explanation was cancelled.", icon=":material/cancel:")
+        else:
+            problem(job.error or "", title="This explanation failed")
+        st.button("Try again", key="explain-again", on_click=explain_again, args=(opened, question))
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def explanation_while_running(opened: Opened, question: Question, view: View, job: Job) -> None:
+    """The same, drawn again until the job is finished."""
+    with calm():
+        explanation(opened, question, view, job)
+    if job.finished:
+        st.rerun()
+
+
+opened = current_project()
+example_id = current_example(opened)
+example = opened.project.example("test", example_id)
+question, complaint = question_of(opened, example_id)
+wrong = example["true"] != example["predicted"]
+draw_tray(opened, question, fixable=wrong)
+
+with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+    with st.container(width="content", gap="xxsmall"):
+        page_heading(opened, "Investigate", f"test example {escaped(example_id)}")
+    steps_between(opened, example_id)
+if complaint is not None:
+    st.warning(escaped(complaint), icon=":material/info:")
+
+with st.container(horizontal=True, vertical_alignment="center", key="switches"):
+    method_switch(opened, question)
+    measurement_switch(opened, question, example["predicted"])
+    view = view_switch(opened)
+
+example_side, influence_side = st.columns([1, 3.6], gap="medium")
+with example_side, st.container(key="pinned"):
+    st.subheader("Misprediction" if wrong else "Predicted right", anchor=False)
+    belief(
+        "belief",
+        probabilities_of(opened, example_id),
+        true=example["true"],
+        predicted=example["predicted"],
+        example_id=example_id,
+        input=example["input"],
+        kind=opened.project.kind,
+    )
+    st.caption(f"Loss {example['loss']:.2f} nats")
+with influence_side:
+    job = explanation_job(opened, question)
+    job.wait(PATIENCE)
+    if job.finished:
+        explanation(opened, question, view, job)
+    else:
+        explanation_while_running(opened, question, view, job)

@@ -1,0 +1,214 @@
+"""Mispredictions: what the model gets wrong. A click on a row investigates it; the confusion matrix filters."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components.confusion import confusion
+from dashboard.components.table import Column, Row, table
+from dashboard.current import Opened, current_project
+from dashboard.heading import page_heading
+from dashboard.state import filters, go, link, parameter, set_parameters
+from dashboard.tables import confusion_of, mispredictions_of, texts_of
+from dashboard.views.accuracy import percent, wilson_interval
+from dashboard.views.mispredictions import MATRIX_CLASSES, SORT_KEYS, filtered, sorted_by
+
+ROWS_PER_PAGE = 50
+
+
+def metrics(opened: Opened) -> None:
+    """Accuracy with its uncertainty, errors, accuracy on the training data."""
+    record = opened.project.preparation
+    count = int(record["n_test"])
+    wrong = len(mispredictions_of(opened))
+    low, high = wilson_interval(count - wrong, count)
+    with st.grid(3, min_column_width=200, gap="small"):
+        st.metric(
+            "Test accuracy",
+            percent((count - wrong) / max(count, 1)),
+            delta=f"95 % interval {100 * low:.1f} to {percent(high)}",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+        )
+        st.metric(
+            "Mispredictions",
+            f"{wrong:,}",
+            delta=f"of {count:,} test examples",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+        )
+        st.metric(
+            "Training accuracy",
+            percent(record["train_accuracy"]),
+            delta=f"of {int(record['n_train']):,} training examples",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+        )
+
+
+def pick(true: str | None, predicted: str | None) -> None:
+    """Callback of the matrix: filter by a cell, a row or a column, or stop filtering."""
+    set_parameters(true=true, predicted=predicted, page=None)
+
+
+def sort(key: str) -> None:
+    """Callback of a column heading: sort by it, downwards first."""
+    descending = not (parameter("sort") == key and parameter("order") != "up")
+    set_parameters(sort=key, order=None if descending else "up", page=None)
+
+
+def clear_filter() -> None:
+    """Callback: show all mispredictions again."""
+    set_parameters(true=None, predicted=None, q=None, page=None)
+    st.session_state["search"] = ""
+
+
+def search_changed() -> None:
+    """Callback of the search box."""
+    set_parameters(q=st.session_state["search"].strip() or None, page=None)
+
+
+def page_changed() -> None:
+    """Callback of the page switch."""
+    number = st.session_state["page of rows"]
+    set_parameters(page=str(number) if number > 1 else None)
+
+
+def toolbar(opened: Opened, shown: int, total: int) -> None:
+    """Search box, and what the filter in force is."""
+    here = filters()
+    if st.session_state.get("search") != (here["q"] or ""):
+        st.session_state["search"] = here["q"] or ""
+    words = "Search text or id" if opened.project.kind == "text" else "Search id"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.text_input(
+            words,
+            key="search",
+            on_change=search_changed,
+            placeholder=words,
+            label_visibility="collapsed",
+            icon=":material/search:",
+            width=260,
+        )
+        active = any(here.values())
+        if active:
+            st.button(
+                "Clear filter", key="clear-filter", on_click=clear_filter, icon=":material/filter_alt_off:"
+            )
+        with st.container(width="content"):
+            st.text(description(here, shown, total))
+
+
+def description(here: dict[str, str | None], shown: int, total: int) -> str:
+    """The filter in words: data in it is shown by `st.text`, as it is."""
+    if not any(here.values()):
+        return f"All {total:,}, worst loss first" if parameter("sort") is None else f"All {total:,}"
+    parts = [f"{shown:,} of {total:,}"]
+    if here["true"]:
+        parts.append(f"true {here['true']}")
+    if here["predicted"]:
+        parts.append(f"predicted {here['predicted']}")
+    if here["q"]:
+        parts.append(f"with “{here['q']}”")
+    return " · ".join(parts)
+
+
+def rows_of(opened: Opened, page: pd.DataFrame) -> list[Row]:
+    """The rows of one page of the table."""
+    inputs = {card["id"]: card["input"] for card in opened.project.describe("test", page.index)}
+    return [
+        Row(
+            id=str(example_id),
+            name=f"Investigate {example_id}: true {line.true}, predicted {line.predicted}",
+            href=link("investigate", target(opened, str(example_id))),
+            cells={
+                "input": inputs[example_id],
+                "id": str(example_id),
+                "classes": {"from": line.true, "to": line.predicted},
+                "confidence": float(line.confidence),
+                "loss": float(line.loss),
+            },
+        )
+        for example_id, line in zip(page.index, page.itertuples(), strict=True)
+    ]
+
+
+def target(opened: Opened, example_id: str) -> dict[str, str | None]:
+    """Where a row leads: the example, within the filter it was found in."""
+    return {"project": opened.reference, "example": example_id} | filters()
+
+
+def misprediction_rows(opened: Opened, found: pd.DataFrame) -> None:
+    """The table, a page at a time."""
+    pages = max(1, -(-len(found) // ROWS_PER_PAGE))
+    wanted = parameter("page") or "1"
+    number = min(max(int(wanted) if wanted.isdigit() else 1, 1), pages)
+    part = found.iloc[(number - 1) * ROWS_PER_PAGE : number * ROWS_PER_PAGE]
+    key = parameter("sort") if parameter("sort") in SORT_KEYS else "loss"
+    table(
+        "mispredictions",
+        [
+            Column("input", "Example", "example", link=True),
+            Column("classes", "True → predicted", "transition"),
+            Column("confidence", "Confidence", "share", sortable=True, tone="culprit"),
+            Column("loss", "Loss", "number", align="right", sortable=True),
+            Column("id", "Id", "muted", align="right", minor=True),
+        ],
+        rows_of(opened, part),
+        caption="Mispredictions: activate a row to investigate it",
+        kind=opened.project.kind,
+        sort=(str(key), parameter("order") != "up"),
+        on_open=lambda example_id: go("investigate", target(opened, example_id)),
+        on_sort=sort,
+    )
+    if pages > 1:
+        if st.session_state.get("page of rows") != number:
+            st.session_state["page of rows"] = number
+        with st.container(horizontal_alignment="center"):
+            st.pagination(pages, key="page of rows", on_change=page_changed)
+
+
+opened = current_project()
+page_heading(opened, "Mispredictions", "click a row to see which training examples are behind it")
+metrics(opened)
+everything = mispredictions_of(opened)
+if everything.empty:
+    st.success(
+        "Every test example is predicted right: there is nothing to trace here. Try another project, or add harder "
+        "test examples and prepare the project again.",
+        title="No mispredictions",
+        icon=":material/celebration:",
+    )
+    st.button("All projects", key="exit-none", on_click=go, args=("projects", {}))
+    st.stop()
+
+chosen = filters()
+found = filtered(
+    everything, texts_of(opened), true=chosen["true"], predicted=chosen["predicted"], query=chosen["q"]
+)
+found = sorted_by(found, parameter("sort"), parameter("order") != "up")
+
+list_side, matrix_side = st.columns([3, 2], gap="large")
+with matrix_side:
+    st.subheader("Confusion matrix", anchor=False)
+    classes, counts = confusion_of(opened)
+    omitted = len(opened.project.class_names) - len(classes)
+    st.caption(
+        "Click a cell, a row or a column to filter."
+        + (
+            f" The {MATRIX_CLASSES} classes with the most errors, of {len(classes) + omitted}."
+            if omitted
+            else ""
+        )
+    )
+    confusion("confusion", classes, counts, selected=(chosen["true"], chosen["predicted"]), on_pick=pick)
+with list_side:
+    toolbar(opened, len(found), len(everything))
+    if found.empty:
+        st.info("No misprediction matches this filter.", icon=":material/filter_alt:")
+    else:
+        misprediction_rows(opened, found)

@@ -1,0 +1,369 @@
+"""Preview: what a fix does to this prediction, beside its controls, and to everything else. Keep or discard it."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as plotly
+import streamlit as st
+
+from attribution.errors import NotFoundError, TracefixError
+from attribution.projects import FixRecord
+from dashboard.components.belief import belief
+from dashboard.components.table import Column, Row, table
+from dashboard.current import Opened, current_project
+from dashboard.engines import job_queue
+from dashboard.explaining import Question, question_of
+from dashboard.heading import page_heading
+from dashboard.jobs import Job
+from dashboard.messages import calm, escaped, problem, stop_with, way_out
+from dashboard.preparing import show_progress
+from dashboard.state import forget, go, link, parameter, recall, set_parameters
+from dashboard.tray import encoded
+from dashboard.tray_panel import draw_tray, tray_of
+from dashboard.views.accuracy import percent, points
+from dashboard.views.curves import probability_curves
+from dashboard.views.fixes import accuracy_change, controls_sentence, steps_sentence, verdict
+
+POLL_SECONDS = 0.4
+PATIENCE = 0.3
+# Side effects shown in a list; the number above it counts all.
+LISTED = 50
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def curves_of(_fix: FixRecord, fix_id: str) -> plotly.Figure:
+    """The figure of a fix, which never changes."""
+    del fix_id
+    return probability_curves(_fix)
+
+
+def keep(opened: Opened, fix: FixRecord) -> None:
+    """Callback: keep the fix in the history."""
+    opened.project.history.keep(fix.fix_id)
+    st.toast("Kept. It is in History now.", icon=":material/check_circle:")
+
+
+def discard(opened: Opened, fix: FixRecord) -> None:
+    """Callback: drop the preview and go back to the example with the same tray."""
+    opened.project.history.delete(fix.fix_id)
+    forget("fix")
+    go("investigate", example_parameters(opened, fix) | {"tray": encoded(fix.edits)})
+
+
+def example_parameters(opened: Opened, fix: FixRecord) -> dict[str, str | None]:
+    """The URL parameters of the explanation the fix came from."""
+    return Question(fix.test_id, fix.method, fix.measurement).parameters(opened)
+
+
+def decision(opened: Opened, fix: FixRecord) -> None:
+    """Keep and Discard, or what was decided."""
+    if fix.state == "kept":
+        st.badge("Kept", icon=":material/check_circle:", color="blue")
+        way_out("History", "history", {"project": opened.reference}, key="to-history")
+        return
+    st.button("Discard", key="discard", icon=":material/delete:", on_click=discard, args=(opened, fix))
+    st.button("Keep", key="keep", type="primary", icon=":material/check:", on_click=keep, args=(opened, fix))
+
+
+def comparison(fix: FixRecord) -> None:
+    """The fix next to the controls."""
+    before = fix.accuracy_before
+    rows = [
+        Row(
+            id="fix",
+            name="This fix",
+            cells={
+                "what": "This fix",
+                "result": {
+                    "text": verdict(fix.fixed, fix.steps),
+                    "tone": "helper" if fix.fixed else "culprit",
+                },
+                "change": fix.accuracy_after - before,
+                "repaired": len(fix.newly_fixed),
+                "broken": len(fix.newly_broken),
+            },
+        )
+    ]
+    rows += [
+        Row(
+            id=control.name,
+            name=control.title,
+            cells={
+                "what": f"Control: {control.title.lower()}",
+                "result": {"text": verdict(control.fixed, control.steps), "tone": ""},
+                "change": control.accuracy_after - before,
+                "repaired": control.newly_fixed,
+                "broken": control.newly_broken,
+            },
+        )
+        for control in fix.controls
+    ]
+    table(
+        "comparison",
+        [
+            Column("what", "Same steps on", "text"),
+            Column("result", "This prediction", "chip"),
+            Column("change", "Test accuracy", "points", align="right"),
+            Column("repaired", "Others fixed", "count", align="right"),
+            Column("broken", "Others broken", "count", align="right"),
+        ],
+        rows,
+        caption="The fix next to its controls",
+    )
+
+
+def side_effect_list(opened: Opened, key: str, title: str, ids: list[str], empty: str) -> None:
+    """Test examples whose prediction became right or wrong; each opens its own investigation."""
+    st.subheader(f"{title} ({len(ids):,})", anchor=False)
+    known = opened.project.predictions("test")
+    rows = []
+    for example_id in [found for found in ids if found in known.index][:LISTED]:
+        example = opened.project.example("test", example_id)
+        target = {"project": opened.reference, "example": example_id}
+        rows.append(
+            Row(
+                id=example_id,
+                name=f"Investigate {example_id}",
+                href=link("investigate", target),
+                cells={
+                    "input": example["input"],
+                    "true": {"text": example["true"], "tone": "helper"},
+                    "before": {"text": example["predicted"], "tone": "" if key == "broken" else "culprit"},
+                    "id": example_id,
+                },
+            )
+        )
+    if not rows:
+        st.caption(empty)
+        return
+    table(
+        f"side-{key}",
+        [
+            Column("input", "Example", "example", link=True),
+            Column("true", "True", "chip"),
+            Column("before", "Predicted before", "chip"),
+            Column("id", "Id", "muted", align="right", minor=True),
+        ],
+        rows,
+        caption=title,
+        kind=opened.project.kind,
+        thumbnail=36,
+        on_open=lambda example_id: go("investigate", {"project": opened.reference, "example": example_id}),
+    )
+    if len(ids) > LISTED:
+        st.caption(f"The first {LISTED} of {len(ids):,}.")
+
+
+def per_class(fix: FixRecord) -> None:
+    """Accuracy of each class before and after, the largest changes first."""
+    rows = sorted(fix.per_class, key=lambda line: -abs(line.after - line.before))
+    table(
+        "per-class",
+        [
+            Column("name", "Class", "text"),
+            Column("before", "Before", "percent", align="right"),
+            Column("after", "After", "percent", align="right"),
+            Column("change", "Change", "points", align="right"),
+            Column("count", "Examples", "count", align="right", minor=True),
+        ],
+        [
+            Row(
+                id=line.class_name,
+                name=line.class_name,
+                cells={
+                    "name": line.class_name,
+                    "before": line.before,
+                    "after": line.after,
+                    "change": line.after - line.before,
+                    "count": line.count,
+                },
+            )
+            for line in rows
+        ],
+        caption="Accuracy per class before and after",
+    )
+
+
+def draw_fix(opened: Opened, fix: FixRecord) -> None:
+    """The whole preview of a fix."""
+    st.markdown(f"**{escaped(steps_sentence(fix))}** {escaped(controls_sentence(fix))}")
+    example_side, proof_side = st.columns([1, 2], gap="large")
+    with example_side:
+        st.subheader("Before and after", anchor=False)
+        known = fix.test_id in opened.project.predictions("test").index
+        belief(
+            "belief-pair",
+            fix.before.probabilities,
+            after=fix.after.probabilities,
+            true=fix.true,
+            predicted=fix.before.predicted,
+            example_id=fix.test_id,
+            input=opened.project.example("test", fix.test_id)["input"] if known else None,
+            kind=opened.project.kind,
+            size=112,
+        )
+    with proof_side:
+        st.subheader("Beside its controls", anchor=False)
+        comparison(fix)
+        st.plotly_chart(
+            curves_of(fix, fix.fix_id),
+            key="curves",
+            config={"displayModeBar": False},
+            alt="Probability of the true and the originally predicted class after each step, for the fix and controls",
+        )
+    st.header("Side effects on the whole test set", anchor=False)
+    low, high = fix.accuracy_interval
+    with st.grid(3, min_column_width=200, gap="small"):
+        st.metric(
+            "Test accuracy",
+            percent(fix.accuracy_after),
+            delta=f"{points(fix.accuracy_after - fix.accuracy_before)} (95 %: {points(low)} to {points(high)})",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+            help=f"It was {percent(fix.accuracy_before)}: {accuracy_change(fix)}, paired over the test examples.",
+        )
+        for title, ids in (
+            ("Other predictions fixed", fix.newly_fixed),
+            ("Other predictions broken", fix.newly_broken),
+        ):
+            st.metric(
+                title,
+                f"{len(ids):,}",
+                delta=f"of {sum(line.count for line in fix.per_class):,} test examples",
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+            )
+    fixed_side, broken_side, class_side = st.columns(3, gap="medium")
+    with fixed_side:
+        side_effect_list(opened, "fixed", "Newly fixed", fix.newly_fixed, "No other prediction became right.")
+    with broken_side:
+        side_effect_list(opened, "broken", "Newly broken", fix.newly_broken, "No prediction became wrong.")
+    with class_side:
+        st.subheader("Per class", anchor=False)
+        per_class(fix)
+    st.caption(
+        f"Recipe: {fix.strategy}, method {fix.method}, learning rate {fix.learning_rate:.2g}, at most "
+        f"{fix.max_steps} steps, seed {fix.seed}, on {fix.device}, {fix.seconds:.1f} s"
+    )
+    if fix.note:
+        st.text(f"Note: {fix.note}")
+
+
+def fix_of_url(opened: Opened) -> FixRecord | None:
+    """The fix that the URL names, or that this session looked at last."""
+    fix_id = parameter("fix") if parameter("job") else recall("fix")
+    if fix_id is None:
+        return None
+    try:
+        return opened.project.history.get(fix_id)
+    except NotFoundError as error:
+        forget("fix")
+        stop_with(
+            str(error),
+            title="This fix is not here",
+            exits=lambda: way_out("History", "history", {"project": opened.reference}, key="exit-fix"),
+        )
+    except TracefixError as error:
+        stop_with(str(error))
+
+
+def job_of_url(opened: Opened) -> Job | None:
+    """The fix that is being made, by the job in the URL; a lost one ends the page with a message."""
+    job_id = parameter("job")
+    if job_id is None:
+        return None
+    job = job_queue().get(job_id)
+    if job is None or job.subject.get("project") != opened.reference:
+        back = {name: parameter(name) for name in ("project", "example", "method", "measurement", "tray")}
+        stop_with(
+            "This preview is no longer running: the server was restarted, or it is from long ago. Suggest & preview "
+            "makes it again.",
+            title="This preview was lost",
+            exits=lambda: way_out(
+                "Back to the example",
+                *(("investigate", back) if back["example"] else ("mispredictions", back)),
+                key="exit-job",
+            ),
+        )
+    return job
+
+
+def finished(opened: Opened, job: Job) -> FixRecord | None:
+    """The fix a finished job made, now named by the URL; None where it failed or was cancelled."""
+    if job.state != "done":
+        return None
+    fix = opened.project.history.get(str(job.result))
+    set_parameters(fix=fix.fix_id, job=None)
+    if parameter("tray") is None:
+        tray_of(opened, fix.test_id).put(fix.edits)
+    return fix
+
+
+def not_finished(opened: Opened, job: Job) -> None:
+    """Progress of a fix, or why there is none, with the way back."""
+    if not job.finished:
+        st.subheader("Fine-tuning a copy of the model, and its controls", anchor=False)
+        show_progress(job, "fix")
+        return
+    if job.state == "cancelled":
+        st.info("The preview was cancelled: nothing was changed.", icon=":material/cancel:")
+    else:
+        problem(job.error or "", title="This fix could not be previewed")
+    back = {"project": opened.reference, "example": job.subject["example"], "tray": parameter("tray")}
+    way_out("Back to the example", "investigate", back, key="exit-failed")
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def progress_of_fix(opened: Opened, job: Job) -> None:
+    """Progress, drawn again until the job is finished; then the page is drawn with the result."""
+    with calm():
+        not_finished(opened, job)
+    if job.finished:
+        st.rerun()
+
+
+opened = current_project()
+job = job_of_url(opened)
+if job is not None:
+    job.wait(PATIENCE)
+fix = finished(opened, job) if job is not None else fix_of_url(opened)
+example_id = fix.test_id if fix is not None else job.subject["example"] if job is not None else None
+if fix is None and example_id is None:
+    page_heading(opened, "Preview")
+    st.info(
+        "Nothing is previewed yet: choose a misprediction, then Suggest & preview.", icon=":material/science:"
+    )
+    way_out("Mispredictions", "mispredictions", {"project": opened.reference}, key="exit-no-fix")
+    st.stop()
+
+if fix is not None and parameter("tray") is None and st.session_state.get("tray shown") != fix.fix_id:
+    set_parameters(tray=encoded(fix.edits))
+    st.session_state["tray shown"] = fix.fix_id
+if fix is not None and example_id in opened.project.predictions("test").index:
+    draw_tray(opened, Question(fix.test_id, fix.method, fix.measurement), fixable=True)
+elif job is not None and example_id is not None:
+    draw_tray(opened, question_of(opened, example_id)[0], fixable=True)
+
+with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+    with st.container(width="content", gap="xxsmall"):
+        page_heading(opened, "Preview", f"test example {escaped(str(example_id))}")
+    with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
+        here: dict[str, str | None] = {"project": opened.reference, "example": example_id}
+        if fix is not None:
+            here = example_parameters(opened, fix)
+        way_out(
+            "Back to the example",
+            "investigate",
+            here | {"tray": parameter("tray")},
+            key="back",
+            icon=":material/arrow_back:",
+        )
+        if fix is not None:
+            decision(opened, fix)
+if fix is not None:
+    draw_fix(opened, fix)
+elif job is not None and job.finished:
+    not_finished(opened, job)
+elif job is not None:
+    progress_of_fix(opened, job)

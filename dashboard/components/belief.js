@@ -1,0 +1,42 @@
+// What the model says of one example: the input, the verdict, and a bar per class; with "after", two bars per class.
+
+function bar(label, fraction, tone, words) {
+  return h("div", { class: "bar" },
+    h("span", { class: "track", "aria-hidden": true },
+      h("span", { class: `fill ${tone}`, style: { width: `${Math.max(0.4, 100 * fraction)}%` } })),
+    h("span", { class: "value mono" }, percent(fraction)),
+    words ? h("span", { class: "visually-hidden" }, words) : null)
+}
+
+export default function (component) {
+  const { data, parentElement } = component
+  const marks = (name) => [
+    name === data.true ? h("span", { class: "mark helper-mark" }, "true") : null,
+    name === data.predicted && name !== data.true ? h("span", { class: "mark culprit-mark" }, "predicted") : null,
+  ]
+  const tone = (name) => (name === data.true ? "helper" : name === data.predicted ? "culprit" : "other")
+  const rows = data.bars.map(({ name, before, after }) => {
+    const paired = after !== undefined && after !== null
+    return h("div", { class: "line", role: "listitem" },
+      h("div", { class: "name clip", title: name }, name, ...marks(name)),
+      h("div", { class: "pair" },
+        bar(name, before, `${tone(name)} ${paired ? "faded" : ""}`, paired ? "before" : null),
+        paired ? bar(name, after, tone(name), "after") : null))
+  })
+  const pieces = []
+  if (data.input !== null && data.input !== undefined) {
+    const alt = `example ${data.id}, true ${data.true}, predicted ${data.predicted}`
+    const shown = exampleInput(data.kind, data.input, { size: data.size ?? 168, lines: 9, alt })
+    if (shown.classList.contains("words")) {
+      shown.classList.add("quoted")
+      shown.onclick = () => shown.classList.toggle("open")
+    }
+    pieces.push(shown)
+  }
+  pieces.push(h("div", { class: "bars", role: "list", "aria-label": data.caption }, ...rows))
+  if (data.rest) pieces.push(h("div", { class: "muted small" }, data.rest))
+  if (data.bars.some(({ after }) => after !== undefined && after !== null))
+    pieces.push(h("div", { class: "legend small muted" },
+      h("span", { class: "swatch faded" }), "before", h("span", { class: "swatch" }), "after"))
+  show(parentElement, h("div", { class: "belief" }, ...pieces))
+}

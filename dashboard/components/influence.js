@@ -1,0 +1,98 @@
+// Culprits and helpers side by side, as cards with a signed score bar and one control that puts a card in the fix tray.
+
+function scoreBar(score, largest) {
+  const share = `${Math.max(1, 50 * Math.abs(score) / (largest || 1))}%`
+  const side = score >= 0 ? { left: "50%", width: share } : { right: "50%", width: share }
+  return h("div", { class: "score" },
+    h("div", { class: "axis", "aria-hidden": true },
+      h("span", { class: `reach ${score >= 0 ? "culprit" : "helper"}`, style: side })),
+    h("span", { class: "mono value" }, signed(score)))
+}
+
+function flags(card, reveal) {
+  const shown = []
+  if (card.suspected) {
+    const looks = card.suggested ? `suspected label error: looks like ${card.suggested}` : "suspected label error"
+    shown.push(h("span", { class: "chip culprit" }, h("span", { "aria-hidden": true }, "⚑"), looks))
+  }
+  if (card.duplicate_of) shown.push(h("span", { class: "chip outline" }, `duplicate of ${card.duplicate_of}`))
+  if (card.copies) shown.push(h("span", { class: "chip outline" }, `${card.copies} near-duplicates`))
+  if (reveal && card.planted) shown.push(h("span", { class: "chip planted" }, `planted error: really ${card.planted}`))
+  return shown.length ? h("div", { class: "flags" }, ...shown) : null
+}
+
+function relabelControl(card, chosen, classes, choose) {
+  const select = h("select", {
+    "aria-label": `Relabel ${card.id} as`, data: { focus: `relabel-${card.id}`, control: "relabel" },
+    onclick: (event) => event.stopPropagation(),
+    onchange: (event) => choose(card.id, "relabel", event.target.value),
+  },
+    h("option", { value: "", disabled: true, selected: !chosen }, "Relabel as…"),
+    ...classes.filter((name) => name !== card.label).map((name) =>
+      h("option", { value: name, selected: chosen?.label === name }, name)))
+  const quick = !chosen && card.suggested && card.suggested !== card.label
+    ? h("button", {
+        type: "button", data: { focus: `quick-${card.id}` }, "aria-label": `Relabel ${card.id} as ${card.suggested}`,
+        onclick: () => choose(card.id, "relabel", card.suggested), title: `Relabel as ${card.suggested}`,
+      }, h("span", { class: "clip" }, `→ ${card.suggested}`))
+    : null
+  return [quick, select]
+}
+
+function weightControl(card, chosen, choose) {
+  return [h("button", {
+    type: "button", class: chosen ? "pressed" : "", "aria-pressed": chosen ? "true" : "false",
+    "aria-label": `Up-weight ${card.id}`, data: { focus: `weight-${card.id}` },
+    onclick: () => choose(card.id, chosen ? null : "upweight", null),
+  }, chosen ? "✓ Up-weight" : "Up-weight")]
+}
+
+function cardOf(card, role, component, choose) {
+  const { data } = component
+  const chosen = data.chosen[card.id]
+  const controls = role === "culprits"
+    ? relabelControl(card, chosen?.action === "relabel" ? chosen : null, data.classes, choose)
+    : weightControl(card, chosen?.action === "upweight" ? chosen : null, choose)
+  if (chosen && role === "culprits") {
+    controls.push(h("button", {
+      type: "button", class: "quiet", "aria-label": `Remove ${card.id} from selection`,
+      onclick: () => choose(card.id, null, null),
+    }, "✕"))
+  }
+  const shown = exampleInput(data.kind, card.input, { size: 56, lines: 3, alt: `training example ${card.id}, labelled ${card.label}` })
+  if (shown.classList.contains("words")) shown.onclick = () => shown.classList.toggle("open")
+  const item = h("li", {
+    class: `card ${role} ${chosen ? "chosen" : ""} ${data.kind}`, data: { example: card.id },
+    onkeydown: (event) => {
+      if (event.target.tagName === "SELECT" || event.metaKey || event.ctrlKey || event.altKey) return
+      if (event.key === "x" && chosen) choose(card.id, null, null)
+      else if (event.key === "l") item.querySelector("[data-control=relabel]")?.focus()
+      else return
+      event.preventDefault()
+      event.stopPropagation()
+    },
+  },
+    shown,
+    h("div", { class: "facts" },
+      h("div", { class: "top" },
+        h("div", { class: "names" },
+          h("div", { class: "label" }, h("span", { class: "muted" }, "label "), card.label),
+          h("div", { class: "muted small clip", title: card.id }, `#${card.id}`)),
+        h("div", { class: "controls" }, ...controls)),
+      scoreBar(card.score, data.largest),
+      flags(card, data.reveal)))
+  return item
+}
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component
+  const choose = (id, action, label) => setTriggerValue("choose", { id, action, label })
+  const columns = data.columns.map((column) =>
+    h("section", { "aria-label": column.title, class: column.role },
+      h("h3", {}, h("span", { class: "glyph", "aria-hidden": true }, column.role === "culprits" ? "▲" : "▼"), column.title),
+      h("p", { class: "muted small" }, column.subtitle),
+      column.cards.length
+        ? h("ol", {}, ...column.cards.map((card) => cardOf(card, column.role, component, choose)))
+        : h("p", { class: "muted" }, column.empty)))
+  show(parentElement, h("div", { class: "columns" }, ...columns))
+}

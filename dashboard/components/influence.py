@@ -1,0 +1,82 @@
+"""Culprits and helpers as two columns of cards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from dashboard.components.mounting import register, triggered
+
+_mount = register("influence")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A training example with its influence.
+
+    Args:
+        score: positive for culprits, negative for helpers.
+        suspected: whether its label looks wrong; ``suggested`` is the class it looks like, if known.
+        duplicate_of: id of a near-duplicate further up; ``copies`` counts its own near-duplicates.
+        planted: its right class, where the label was planted wrong.
+    """
+
+    id: str
+    score: float
+    label: str
+    input: str
+    suspected: bool = False
+    suggested: str | None = None
+    duplicate_of: str | None = None
+    copies: int = 0
+    planted: str | None = None
+
+
+@dataclass(frozen=True)
+class CardColumn:
+    """One column of cards under a heading that says which way they pushed."""
+
+    role: Literal["culprits", "helpers"]
+    title: str
+    subtitle: str
+    cards: Sequence[Card]
+    empty: str
+
+
+def influence(
+    key: str,
+    columns: Sequence[CardColumn],
+    *,
+    kind: str,
+    classes: Sequence[str],
+    chosen: Mapping[str, tuple[str, str | None]],
+    reveal: bool,
+    on_choose: Callable[[str, str | None, str | None], None],
+) -> None:
+    """Draw the columns.
+
+    Args:
+        chosen: action and class name by training id, for the examples in the fix tray.
+        reveal: whether planted label errors are marked.
+        on_choose: called with training id, action (None takes it out of the tray) and class name.
+    """
+
+    def choose() -> None:
+        choice = triggered(key, "choose")
+        if choice is not None:
+            on_choose(str(choice["id"]), choice["action"], choice["label"])
+
+    scores = [abs(card.score) for column in columns for card in column.cards]
+    _mount(
+        key=key,
+        data={
+            "columns": [asdict(column) for column in columns],
+            "kind": kind,
+            "classes": list(classes),
+            "chosen": {name: {"action": action, "label": label} for name, (action, label) in chosen.items()},
+            "reveal": reveal,
+            "largest": max(scores, default=1.0),
+        },
+        on_choose_change=choose,
+    )

@@ -1,0 +1,134 @@
+"""The project and example a page is about: taken from the URL and checked, or a message with a way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from attribution.errors import NotFoundError, TracefixError
+from attribution.projects import Project
+from dashboard.locations import projects_directory, recent_projects, resolve
+from dashboard.messages import stop_with, way_out
+from dashboard.state import forget, parameter, recall
+from sample_models import SAMPLES
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A prepared project as the pages use it.
+
+    Args:
+        reference: what the URL calls it: the name of a project in the projects folder, else its directory.
+        stamp: changes when it is prepared again; part of every cache key.
+    """
+
+    reference: str
+    project: Project
+    stamp: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Directory and stamp: identifies the content for caches."""
+        return str(self.project.directory), self.stamp
+
+
+def reference_to(directory: Path) -> str:
+    """What the URL calls a project directory."""
+    return directory.name if directory.parent == projects_directory() else str(directory)
+
+
+def stamp_of(directory: Path) -> str | None:
+    """When the project was prepared and described last; None if it was not prepared."""
+    try:
+        prepared = (directory / "prepared" / "prepared.json").stat().st_mtime_ns
+        return f"{prepared}-{(directory / 'project.json').stat().st_mtime_ns}"
+    except OSError:
+        return None
+
+
+def known_directory(reference: str) -> Path:
+    """The directory of a project that a URL may open: one in the projects folder, a sample, or opened here before.
+
+    A project can contain code. Somebody else's link must not run code from any folder of this machine.
+
+    Raises:
+        NotFoundError: no such project, or none that was opened here before.
+    """
+    directory = resolve(reference, projects_directory(), prefer_named=True)
+    if directory.parent == projects_directory():
+        return directory
+    if any(entry.directory == directory for entry in recent_projects()):
+        return directory
+    raise NotFoundError(
+        f"The project '{directory}' was not opened on this machine before: run tracefix prepare {directory} once, "
+        "then open this link again."
+    )
+
+
+def current_project() -> Opened:
+    """The project of the URL (else of this session), prepared; otherwise a message, and the page ends here."""
+    reference = recall("project")
+    if reference is None:
+        st.info("No project is open yet.", icon=":material/folder_open:")
+        way_out("Choose a project", "projects", key="exit-no-project")
+        st.stop()
+    try:
+        directory = known_directory(reference)
+        stamp = stamp_of(directory)
+        project = _load(str(directory), stamp)
+        prepared = stamp is not None and _is_prepared(str(directory), stamp)
+    except TracefixError as error:
+        forget("project")
+        stop_with(str(error), title="This project cannot be opened")
+    if not prepared or stamp is None:
+        known = (
+            reference if reference in SAMPLES or directory.parent == projects_directory() else str(directory)
+        )
+        st.info(
+            "Its predictions and gradient index are missing, incomplete, or older than its model and data.",
+            title="This project is not prepared",
+            icon=":material/pending:",
+        )
+        way_out("Prepare it now", "projects", {"prepare": known}, key="exit-prepare")
+        way_out("All projects", "projects", key="exit-projects")
+        st.stop()
+    return Opened(reference, project, stamp)
+
+
+def current_example(opened: Opened) -> str:
+    """The test example of the URL (else of this session); otherwise a message, and the page ends here."""
+    if parameter("project") is not None and st.session_state.get("example of") != opened.reference:
+        if parameter("example") is None:
+            forget("example")
+        st.session_state["example of"] = opened.reference
+    example_id = recall("example")
+    here: dict[str, str | None] = {"project": opened.reference}
+    if example_id is None:
+        st.info("Choose a misprediction first.", icon=":material/touch_app:")
+        way_out("Mispredictions", "mispredictions", here, key="exit-no-example")
+        st.stop()
+    try:
+        opened.project.position("test", example_id)
+    except TracefixError as error:
+        forget("example")
+        stop_with(
+            str(error),
+            title="There is no such example",
+            exits=lambda: way_out("Mispredictions", "mispredictions", here, key="exit-example"),
+        )
+    return example_id
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _load(directory: str, stamp: str | None) -> Project:
+    """The project with its tables kept in memory, shared by all sessions; read only."""
+    del stamp
+    return Project.open(directory)
+
+
+@st.cache_data(max_entries=64, ttl=30, show_spinner=False)
+def _is_prepared(directory: str, stamp: str) -> bool:
+    del stamp
+    return Project.open(directory).prepared

@@ -1,0 +1,126 @@
+"""Loaded engines and the device, shared by all sessions; torch is imported in the background, never by a page."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from attribution.progress import Reporter
+from dashboard.current import Opened
+from dashboard.jobs import JobQueue
+
+if TYPE_CHECKING:
+    from attribution.engine import Engine
+
+MOST_ENGINES = 3
+"""Models kept in memory; the one used longest ago goes first."""
+
+WORK_LANE = "work"
+"""Explanations and fixes run one after the other on the device."""
+
+PREPARATION_LANE = "preparation"
+"""Preparing takes minutes: it must not keep a prepared project's explanations waiting."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the models run on, in words for people."""
+
+    name: str
+    detail: str
+    accelerated: bool
+
+
+class EngineShelf:
+    """Engines by project; made on first use by a worker thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engines: OrderedDict[tuple[str, str], Engine] = OrderedDict()
+
+    def get(self, opened: Opened, reporter: Reporter) -> Engine:
+        """The project's engine, loaded first if need be."""
+        with self._lock:
+            engine = self._engines.get(opened.key)
+            if engine is None:
+                reporter(0.0, "Loading the model")
+                from attribution.engine import Engine
+
+                engine = Engine(opened.project)
+                self._engines[opened.key] = engine
+                while len(self._engines) > MOST_ENGINES:
+                    self._engines.popitem(last=False)
+            self._engines.move_to_end(opened.key)
+            return engine
+
+
+class Warmth:
+    """Imports torch and finds the device in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.device: Device | None = None
+        self._thread = threading.Thread(target=self._warm, name="tracefix-warm", daemon=True)
+
+    def start(self) -> None:
+        """Start, once; later calls do nothing."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def _warm(self) -> None:
+        import torch
+
+        import attribution.engine  # noqa: F401 - its imports are what takes the time
+
+        self.device = _find_device(torch)
+
+
+@st.cache_resource(show_spinner=False)
+def job_queue() -> JobQueue:
+    """The server's one queue of background work."""
+    return JobQueue()
+
+
+@st.cache_resource(show_spinner=False)
+def engine_shelf() -> EngineShelf:
+    """The server's loaded engines."""
+    return EngineShelf()
+
+
+@st.cache_resource(show_spinner=False)
+def warmth() -> Warmth:
+    """The background import of torch, not started yet."""
+    return Warmth()
+
+
+def processor() -> Device:
+    """The CPU, in words, without importing anything heavy."""
+    cores = os.cpu_count() or 1
+    return Device("CPU", f"{cores} cores, {_memory_words(_physical_memory())}{platform.machine()}", False)
+
+
+def _find_device(torch: Any) -> Device:
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Device(
+            "GPU", f"{properties.name}, {_memory_words(properties.total_memory).rstrip(', ')}", True
+        )
+    if torch.backends.mps.is_available():
+        return Device("GPU", "Apple Metal", True)
+    return processor()
+
+
+def _physical_memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _memory_words(size: int | None) -> str:
+    return "" if size is None else f"{size / 2**30:.0f} GB memory, "

@@ -1,0 +1,138 @@
+"""Explanations and fixes as background jobs: what is asked, and the work that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from attribution.methods import availability, default_method, list_methods
+from attribution.progress import Reporter
+from attribution.projects import Edit
+from dashboard.current import Opened
+from dashboard.engines import WORK_LANE, engine_shelf, job_queue
+from dashboard.jobs import Job
+from dashboard.state import parameter, set_parameters
+
+if TYPE_CHECKING:
+    from attribution.explanation import Explanation
+
+STRATEGIES = {
+    "helpers": "Train a little more on the helpers of the true class",
+    "relabel": "Train a little on the culprits, relabelled to the true class",
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an explanation explains, and how."""
+
+    example_id: str
+    method: str
+    measurement: str
+
+    def parameters(self, opened: Opened) -> dict[str, str | None]:
+        """The URL parameters that ask the same; defaults are left out."""
+        return {
+            "project": opened.reference,
+            "example": self.example_id,
+            "method": None if self.method == default_method(opened.project) else self.method,
+            "measurement": None if self.measurement == "margin" else self.measurement,
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a fix is made: strategy and number of examples where the tray is empty, most steps, seed."""
+
+    strategy: str = "helpers"
+    top: int = 10
+    steps: int = 50
+    seed: int = 0
+
+
+def question_of(opened: Opened, example_id: str) -> tuple[Question, str | None]:
+    """The question the URL asks, and a sentence where the URL asks for something that cannot be had."""
+    fallback = default_method(opened.project)
+    reasons = availability(opened.project)
+    method = parameter("method") or fallback
+    measurement = parameter("measurement") or "margin"
+    complaint = None
+    if method not in reasons:
+        names = ", ".join(info.name for info in list_methods())
+        complaint = f"There is no method '{method}': the methods are {names}. Shown instead: {fallback}."
+        method = fallback
+    elif reasons[method] is not None:
+        complaint = f"The method '{method}' cannot run here. {reasons[method]} Shown instead: {fallback}."
+        method = fallback
+    if not known_measurement(measurement, opened.project.class_names):
+        # A FILE.py:FUNCTION runs code; a link must not choose it.
+        complaint = f"The measurement '{measurement}' cannot be used here: choose margin, loss or logit."
+        measurement = "margin"
+    if complaint is not None:
+        set_parameters(
+            method=None if method == fallback else method,
+            measurement=None if measurement == "margin" else measurement,
+        )
+    return Question(example_id, method, measurement), complaint
+
+
+def known_measurement(name: str, class_names: Sequence[str]) -> bool:
+    """Whether the dashboard offers this measurement."""
+    return name in {"margin", "loss"} or (name.startswith("logit:") and name[len("logit:") :] in class_names)
+
+
+def explanation_job(opened: Opened, question: Question, *, afresh: bool = False) -> Job:
+    """The job that answers the question, started unless it is there already."""
+    shelf = engine_shelf()
+
+    def work(reporter: Reporter) -> Explanation:
+        engine = shelf.get(opened, reporter)
+        return engine.explain(
+            question.example_id, method=question.method, measurement=question.measurement, reporter=reporter
+        )
+
+    return job_queue().submit(
+        work,
+        key=("explain", opened.key, question),
+        kind="explain",
+        title=f"Explaining example {question.example_id}",
+        lane=WORK_LANE,
+        subject={"project": opened.reference, "example": question.example_id},
+        afresh=afresh,
+    )
+
+
+def start_fix(opened: Opened, question: Question, edits: Sequence[Edit], recipe: Recipe, note: str) -> Job:
+    """Queue a fix with these edits, or with the strategy's suggestion where there are none.
+
+    The job's result is the id of the fix, saved in the project's history as a preview.
+    """
+    shelf = engine_shelf()
+
+    def work(reporter: Reporter) -> str:
+        engine = shelf.get(opened, reporter.share(0.0, 0.1))
+        record = engine.fix(
+            question.example_id,
+            strategy=recipe.strategy,
+            edits=list(edits) or None,
+            top=recipe.top,
+            method=question.method,
+            measurement=question.measurement,
+            steps=recipe.steps,
+            seed=recipe.seed,
+            reporter=reporter.share(0.1, 1.0),
+        )
+        opened.project.history.save(record.model_copy(update={"note": note}), state="preview")
+        return record.fix_id
+
+    chosen = tuple((edit.train_id, edit.action, edit.label) for edit in edits)
+    return job_queue().submit(
+        work,
+        key=("fix", opened.key, question, chosen, recipe, note),
+        kind="fix",
+        title=f"Fixing example {question.example_id}",
+        lane=WORK_LANE,
+        subject={"project": opened.reference, "example": question.example_id},
+        afresh=True,
+    )

@@ -1,0 +1,78 @@
+"""Where the user is: the URL says it (project, example, method, fix, filter), so that links and refreshes work.
+
+The session only remembers the last project and example, for pages opened from the navigation bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+from urllib.parse import quote, urlencode
+
+import streamlit as st
+
+PAGES = {
+    "projects": "app_pages/projects.py",
+    "mispredictions": "app_pages/mispredictions.py",
+    "investigate": "app_pages/investigate.py",
+    "preview": "app_pages/preview.py",
+    "history": "app_pages/history.py",
+}
+"""Page name (its URL path, `projects` being the root) and its file, relative to app.py."""
+
+FILTERS = ("true", "predicted", "q")
+"""Parameters of the mispredictions' filter; Investigate carries them, so that next and previous stay within it."""
+
+_MEMORY = "last place"
+
+
+def parameter(name: str) -> str | None:
+    """A parameter of the URL; None if it is absent or empty."""
+    return st.query_params.get(name) or None
+
+
+def set_parameters(**values: str | None) -> None:
+    """Change parameters of the URL in place; None takes one out."""
+    for name, value in values.items():
+        if value is None or value == "":
+            if name in st.query_params:
+                del st.query_params[name]
+        elif st.query_params.get(name) != value:
+            st.query_params[name] = value
+
+
+def filters() -> dict[str, str | None]:
+    """The mispredictions' filter as the URL has it."""
+    return {name: parameter(name) for name in FILTERS}
+
+
+def recall(name: str) -> str | None:
+    """A parameter of the URL, else the value it had last in this session (which then goes back into the URL)."""
+    value = parameter(name)
+    memory: dict[str, str] = st.session_state.setdefault(_MEMORY, {})
+    if value is None and name in memory:
+        value = memory[name]
+        set_parameters(**{name: value})
+    elif value is not None:
+        memory[name] = value
+    return value
+
+
+def forget(name: str) -> None:
+    """Drop what `recall` remembers, because it no longer exists or belongs to another project."""
+    st.session_state.get(_MEMORY, {}).pop(name, None)
+
+
+def go(page: str, parameters: Mapping[str, str | None]) -> NoReturn:
+    """Open another page with these parameters; works in a script and in a callback."""
+    st.switch_page(PAGES[page], query_params=_present(parameters))
+
+
+def link(page: str, parameters: Mapping[str, str | None]) -> str:
+    """The same as a relative address, for a link that opens in a second tab."""
+    path = "./" if page == "projects" else page
+    return f"{path}?{urlencode(_present(parameters), quote_via=quote)}"
+
+
+def _present(parameters: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in parameters.items() if value}

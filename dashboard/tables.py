@@ -1,0 +1,44 @@
+"""Tables of a project that every run of a page needs, computed once per preparation and shared by all sessions."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.current import Opened
+from dashboard.views.mispredictions import confusion_counts, misprediction_table
+
+
+def mispredictions_of(opened: Opened) -> pd.DataFrame:
+    """`views.mispredictions.misprediction_table`, not to be changed in place."""
+    return _mispredictions(opened.key, opened)
+
+
+def confusion_of(opened: Opened) -> tuple[list[str], list[list[int]]]:
+    """`views.mispredictions.confusion_counts`, not to be changed in place."""
+    return _confusion(opened.key, opened)
+
+
+def texts_of(opened: Opened) -> pd.Series | None:
+    """Texts of the test examples by id; None where examples are no texts."""
+    examples = opened.project.examples("test")
+    return examples["text"] if "text" in examples.columns and opened.project.kind == "text" else None
+
+
+# `cache_resource` rather than `cache_data`: a copy per run of a large table would cost more than making it.
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _mispredictions(key: tuple[str, str], _opened: Opened) -> pd.DataFrame:
+    del key
+    return misprediction_table(_opened.project)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _confusion(key: tuple[str, str], _opened: Opened) -> tuple[list[str], list[list[int]]]:
+    del key
+    return confusion_counts(_opened.project)
+
+
+def probabilities_of(opened: Opened, example_id: str) -> dict[str, float]:
+    """The model's probability of each class for a test example."""
+    row = opened.project.predictions("test").loc[example_id]
+    return {name: float(row[f"p_{number}"]) for number, name in enumerate(opened.project.class_names)}

@@ -1,0 +1,122 @@
+"""The fix tray in the sidebar: in view on Investigate and Preview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from attribution.projects import Edit
+from dashboard.components.tray import TrayItem, tray_items
+from dashboard.current import Opened
+from dashboard.explaining import STRATEGIES, Question, Recipe, start_fix
+from dashboard.state import go
+from dashboard.tray import FixTray, encoded
+
+
+def tray_of(opened: Opened, example_id: str) -> FixTray:
+    """The tray of this test example in this session."""
+    ids = opened.project.predictions("train").index
+    return FixTray(f"{opened.reference} {example_id}", ids, opened.project.class_names)
+
+
+def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
+    """Draw the tray: items, undo and redo, note, recipe, and the button that previews.
+
+    Args:
+        fixable: whether the test example is a misprediction.
+    """
+    tray = tray_of(opened, question.example_id)
+    edits = tray.edits
+    with st.sidebar:
+        with st.container(
+            horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="small"
+        ):
+            st.subheader(f"Fix tray ({len(edits)})", anchor=False)
+            with st.container(horizontal=True, width="content", gap="xxsmall"):
+                st.button(
+                    "Undo",
+                    key="tray-undo",
+                    on_click=tray.undo,
+                    disabled=not tray.can_undo,
+                    shortcut="u",
+                    type="tertiary",
+                    icon=":material/undo:",
+                )
+                st.button(
+                    "Redo",
+                    key="tray-redo",
+                    on_click=tray.redo,
+                    disabled=not tray.can_redo,
+                    type="tertiary",
+                    icon=":material/redo:",
+                )
+        if edits:
+            _items(opened, tray, edits)
+        else:
+            st.caption("Nothing chosen yet: choose cards, or let a strategy suggest.")
+        recipe = _recipe()
+        note = st.text_input(
+            "Note",
+            key=f"note of {opened.reference} {question.example_id}",
+            placeholder="Why this fix",
+            persist_state="session",
+        )
+        st.button(
+            "Suggest & preview",
+            key="suggest-preview",
+            type="primary",
+            width="stretch",
+            icon=":material/science:",
+            shortcut="f",
+            disabled=not fixable,
+            help=None if fixable else "This example is predicted right: there is nothing to fix.",
+            on_click=_preview,
+            args=(opened, question, edits, recipe, note),
+        )
+        st.caption(
+            "Fine-tunes a copy of the model for a few steps, with two controls beside it."
+            if edits
+            else f"{STRATEGIES[recipe.strategy]}; two controls run beside it."
+        )
+
+
+def _items(opened: Opened, tray: FixTray, edits: Sequence[Edit]) -> None:
+    described = {card["id"]: card for card in opened.project.describe("train", [e.train_id for e in edits])}
+    tray_items(
+        "tray-items",
+        [
+            TrayItem(
+                id=edit.train_id,
+                input=described[edit.train_id]["input"],
+                own_label=described[edit.train_id]["label"],
+                action=edit.action,
+                label=edit.label,
+            )
+            for edit in edits
+        ],
+        kind=opened.project.kind,
+        classes=opened.project.class_names,
+        on_change=tray.set,
+    )
+
+
+def _recipe() -> Recipe:
+    with st.expander("Recipe", icon=":material/tune:"):
+        strategy = st.segmented_control(
+            "Strategy, where nothing is chosen",
+            list(STRATEGIES),
+            default="helpers",
+            key="recipe-strategy",
+            required=True,
+            persist_state="session",
+        )
+        top = st.number_input("Examples", 1, 50, 10, key="recipe-top", persist_state="session")
+        steps = st.number_input("Steps at most", 1, 200, 50, key="recipe-steps", persist_state="session")
+        seed = st.number_input("Seed", 0, 10_000, 0, key="recipe-seed", persist_state="session")
+    return Recipe(strategy or "helpers", int(top), int(steps), int(seed))
+
+
+def _preview(opened: Opened, question: Question, edits: Sequence[Edit], recipe: Recipe, note: str) -> None:
+    job = start_fix(opened, question, edits, recipe, note)
+    go("preview", question.parameters(opened) | {"job": job.id, "tray": encoded(edits)})

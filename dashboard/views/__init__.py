@@ -1,0 +1,1 @@
+"""Pure functions from data to tables and figures; no Streamlit, no state."""
