@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attribution.errors import TracefixError, UsageError
+from attribution.errors import Cancelled, TracefixError, UsageError
 from dashboard import cli_projects, cli_tracing
 from dashboard.cli_options import NoBrowserOption, PortOption, ProjectsOption
 from dashboard.cli_terminal import print_error
@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, _usage_sentence(error), status=error.exit_code, kind="Usage")
     except UsageError as error:
         return _failed(error, str(error), status=2, kind="Usage")
+    except Cancelled as error:
+        return _failed(error, str(error).removeprefix("Cancelled: "), kind="Cancelled")
     except TracefixError as error:
         return _failed(error, str(error))
     except Exception as error:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from attribution.projects import Project
 
 
+OPENING_SHARE = 0.8
+"""Part of a command's progress bar that making and preparing takes where it is needed."""
+
+
 class Device(StrEnum):
     """Where the model runs; ``auto`` takes the fastest there is."""
 
@@ -87,11 +91,19 @@ def place(context: typer.Context, projects: Path | None) -> Place:
     return Place(projects_directory(given), chosen=given is not None)
 
 
-def opened(project: str, where: Place, reporter: Reporter) -> Project:
-    """The project, ready for questions."""
+def opened(project: str, where: Place, reporter: Reporter) -> tuple[Project, Reporter]:
+    """The project, ready for questions, and a reporter for what follows: the whole bar if nothing had to be done."""
     from dashboard.opening import open_prepared
 
-    return open_prepared(project, where.projects, reporter, prefer_named=where.chosen)
+    reports = 0
+
+    def note(fraction: float, message: str) -> None:
+        nonlocal reports
+        reports += 1
+        reporter(OPENING_SHARE * fraction, message)
+
+    ready = open_prepared(project, where.projects, Reporter(note), prefer_named=where.chosen)
+    return ready, reporter.share(OPENING_SHARE if reports else 0.0, 1.0)
 
 
 def separated(option: str, text: str | None) -> list[str] | None:

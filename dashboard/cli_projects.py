@@ -50,10 +50,11 @@ def demo(
     if not prepare_only and port is not None:
         free_port(port)  # better said now than after minutes of preparing
     from dashboard.locations import ensure_sample
+    from dashboard.opening import CREATION_SHARE
 
     with working() as reporter:
-        directory = ensure_sample(name, where.projects, reporter.share(0.0, 0.5))
-        ready = opened(str(directory), where, reporter.share(0.5, 1.0))
+        directory = ensure_sample(name, where.projects, reporter.share(0.0, CREATION_SHARE))
+        ready, _ = opened(str(directory), where, reporter.share(CREATION_SHARE, 1.0))
         wrong, tested = len(ready.mispredictions()), len(ready.predictions("test"))
     print_line(
         f"{ready.title} is ready in {ready.directory}: {wrong} of {tested} test examples are mispredicted."
@@ -85,11 +86,14 @@ def prepare(
     for method in wanted or ():
         check_method(method)
     from dashboard.locations import remember
-    from dashboard.opening import open_project
+    from dashboard.opening import CREATION_SHARE, discard_damaged, open_project
 
     where = place(context, projects)
     with working() as reporter:
-        target = open_project(project, where.projects, reporter.share(0.0, 0.5), prefer_named=where.chosen)
+        target = open_project(
+            project, where.projects, reporter.share(0.0, CREATION_SHARE), prefer_named=where.chosen
+        )
+        discard_damaged(target)
         from attribution.preparation import prepare as prepare_project
         from attribution.projects import Project
 
@@ -98,7 +102,7 @@ def prepare(
             methods=wanted,
             device=device.value,
             precision=precision.value,
-            reporter=reporter.share(0.5, 1.0),
+            reporter=reporter.share(CREATION_SHARE, 1.0),
         )
         ready = Project.open(target.directory)
         remember(ready.directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -31,8 +32,8 @@ from attribution.progress import CancelToken, Reporter
 PIPE_WIDTH = 160
 """Columns of a table that goes into a file or a pipe."""
 
-LINE_INTERVAL = 10.0
-"""Seconds between two progress lines with the same message where there is no terminal."""
+LINE_INTERVAL = 5.0
+"""Seconds between two progress lines that differ in numbers only, where there is no terminal."""
 
 INPUT_WIDTH = 70
 """Characters of an input that a table shows."""
@@ -200,16 +201,17 @@ class _Lines:
     """A line for every new message, and one now and then while it stays the same."""
 
     def __init__(self) -> None:
-        self._message: str | None = None
+        self._kind = ""
         self._written = 0.0
 
     def __call__(self, fraction: float, message: str) -> None:
         now = time.monotonic()
-        if message == self._message and now - self._written < LINE_INTERVAL:
+        kind = re.sub(r"\d[\d,.]*", "#", message)
+        if kind == self._kind and now - self._written < LINE_INTERVAL:
             return
         sys.stderr.write(f"{message} ({fraction:.0%})\n")
         sys.stderr.flush()
-        self._message, self._written = message, now
+        self._kind, self._written = kind, now
 
     def close(self) -> None:
         """Nothing to take down."""

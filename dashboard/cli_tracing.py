@@ -35,7 +35,7 @@ def mispredictions(
 ) -> None:
     """List the test examples that the model gets wrong, worst loss first."""
     with working() as reporter:
-        ready = opened(project, place(context, projects), reporter)
+        ready, _ = opened(project, place(context, projects), reporter)
         rows = ready.mispredictions()
     if json:
         print_json(rows)
@@ -85,13 +85,11 @@ def explain(
     if scores is not None and not scores.absolute().parent.is_dir():
         raise ProjectError(f"Cannot write '{scores}': its folder does not exist; make it first.")
     with working() as reporter:
-        ready = opened(project, place(context, projects), reporter.share(0.0, 0.9))
+        ready, rest = opened(project, place(context, projects), reporter)
         ready.position("test", test_id)
         from attribution.engine import Engine
 
-        explanation = Engine(ready).explain(
-            test_id, method=method, measurement=measurement, reporter=reporter.share(0.9, 1.0)
-        )
+        explanation = Engine(ready).explain(test_id, method=method, measurement=measurement, reporter=rest)
     if scores is not None:
         _write_scores(scores, explanation.scores)
     document = explanation.contract(top)
@@ -131,7 +129,10 @@ def fix(
     if chosen and top is not None:
         raise UsageError("--top and --train-ids exclude each other: give one of them.")
     with working() as reporter:
-        ready = opened(project, place(context, projects), reporter.share(0.0, 0.5))
+        from attribution.fixing.strategies import check_strategy
+
+        check_strategy(strategy)  # better said now than after minutes of preparing
+        ready, rest = opened(project, place(context, projects), reporter)
         ready.position("test", test_id)
         from attribution.engine import Engine
 
@@ -142,7 +143,7 @@ def fix(
             top=10 if top is None else top,
             steps=steps,
             seed=seed,
-            reporter=reporter.share(0.5, 1.0),
+            reporter=rest,
         )
     ready.history.save(record, state="kept")
     if json:

@@ -6,8 +6,8 @@ Streamlit runs in this process, which spares the start of a second interpreter.
 from __future__ import annotations
 
 import os
+import platform
 import socket
-import sys
 import threading
 import time
 import tomllib
@@ -148,6 +148,6 @@ def _answers(url: str) -> bool:
 
 def _has_display() -> bool:
     """Whether there is a desktop: without one, Python would start a text browser in this very terminal."""
-    if sys.platform.startswith("linux"):
-        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return True
+    if platform.system() != "Linux":
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from attribution.errors import ProjectError
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
 from attribution.projects.manifest import FILE_NAME
 from dashboard.locations import ensure_sample, remember, resolve
 from sample_models import SAMPLES
 
-CREATION_SHARE = 0.5
-"""Part of the progress bar that making a sample takes, training being about as long as preparing."""
+CREATION_SHARE = 0.3
+"""Part of the progress bar that making a sample takes before it is prepared."""
 
 
 def open_project(
@@ -32,6 +33,18 @@ def open_project(
     if project in SAMPLES and directory == projects / project and not (directory / FILE_NAME).is_file():
         directory = ensure_sample(project, projects, reporter)
     return Project.open(directory)
+
+
+def discard_damaged(project: Project) -> None:
+    """Let a preparation whose tables cannot be read count as not done, so that preparing makes it again."""
+    if not project.prepared:
+        return
+    try:
+        for split in ("train", "test"):
+            project.examples(split)
+            project.predictions(split)
+    except ProjectError:
+        (project.prepared_directory / "prepared.json").unlink(missing_ok=True)
 
 
 def open_prepared(
@@ -51,6 +64,8 @@ def open_prepared(
         ProjectError: not a project, damaged, or its place cannot be written.
         Cancelled: the reporter was asked to stop; nothing half-made is left behind.
     """
+    directory = resolve(project, projects, prefer_named=prefer_named)
+    created = (directory / FILE_NAME).is_file()
     opened = open_project(project, projects, reporter.share(0.0, CREATION_SHARE), prefer_named=prefer_named)
     if not opened.prepared:
         from attribution.preparation import prepare
@@ -60,7 +75,7 @@ def open_prepared(
             methods=list(methods) if methods else None,
             device=device,
             precision=precision,
-            reporter=reporter.share(CREATION_SHARE, 1.0),
+            reporter=reporter if created else reporter.share(CREATION_SHARE, 1.0),
         )
         opened = Project.open(opened.directory)
     remember(opened.directory)

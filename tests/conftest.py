@@ -1,0 +1,46 @@
+"""What all tests share: a home directory of their own and the prepared `digits` sample."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from attribution.projects import Project
+from tests.command_line import CommandLine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracefix_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A fresh ``$TRACEFIX_HOME``: no test reads or writes the home directory of whoever runs it."""
+    home = tmp_path_factory.mktemp("tracefix-home")
+    kept = {
+        name: os.environ.pop(name, None) for name in ("TRACEFIX_HOME", "TRACEFIX_PROJECTS", "TRACEFIX_DEBUG")
+    }
+    os.environ["TRACEFIX_HOME"] = str(home)
+    yield home
+    del os.environ["TRACEFIX_HOME"]
+    os.environ.update({name: value for name, value in kept.items() if value is not None})
+
+
+@pytest.fixture(scope="session")
+def prepared_digits(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The bundled `digits` sample, prepared; shared by all tests, which leave it as it is (fixes may be added)."""
+    from dashboard.opening import open_prepared
+
+    return open_prepared("digits", tmp_path_factory.mktemp("projects"))
+
+
+@pytest.fixture
+def own_digits(prepared_digits: Project, tmp_path: Path) -> Project:
+    """A prepared copy of `digits` in a projects folder of its own, to be damaged or changed at will."""
+    return Project.open(shutil.copytree(prepared_digits.directory, tmp_path / "projects" / "digits"))
+
+
+@pytest.fixture
+def tracefix(capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line, its output captured down to the file descriptors."""
+    return CommandLine(capfd)
