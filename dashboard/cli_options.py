@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attribution.errors import NotFoundError, UsageError
+from attribution.errors import UsageError
 from attribution.progress import Reporter
 
 if TYPE_CHECKING:
@@ -126,11 +125,7 @@ def check_method(name: str | None) -> None:
     Raises:
         NotFoundError: no such method, with the near ones.
     """
-    from attribution.methods import list_methods
+    if name is not None:
+        from attribution.methods import method_named
 
-    names = [method.name for method in list_methods()]
-    if name is None or name in names:
-        return
-    near = difflib.get_close_matches(name, names, n=2)
-    hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
-    raise NotFoundError(f"There is no method '{name}': {hint}The methods are {', '.join(names)}.")
+        method_named(name)
