@@ -57,16 +57,18 @@ $(BIN)/python:
 	echo "Tracefix needs Python 3.11 or newer: install one, or name it with make PYTHON=/path/to/python." >&2; exit 1
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[samples]'
+	@echo "Installing Tracefix into $(VENV) (once; some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[samples]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[samples,dev]'
+	@echo "Installing Tracefix and the tools for its development into $(VENV) (once; some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[samples,dev]'
 	@touch $(VENV)/.installed $@
 
 # A browser for the tests: the one that is there, else the system's package, else Playwright's own build.
 chromium: $(VENV)/.installed-dev
-	@set -e; if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	else $(BIN)/python -m playwright install chromium; fi

@@ -5,6 +5,7 @@ Streamlit runs in this process, which spares the start of a second interpreter.
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import socket
@@ -126,7 +127,7 @@ def _why_not(port: int) -> str | None:
 
 
 def _announce(port: int, page: str, open_browser: bool) -> None:
-    """Wait until the server answers, then say where it is and open the browser there."""
+    """Wait until the server answers, say where it is, open the browser there, and load the pages meanwhile."""
     base = f"http://{ADDRESS}:{port}"
     deadline = time.monotonic() + START_TIMEOUT
     while not _answers(f"{base}/_stcore/health"):
@@ -136,6 +137,8 @@ def _announce(port: int, page: str, open_browser: bool) -> None:
     print(f"Tracefix is at {base}{page} (Ctrl-C stops it)", flush=True)  # noqa: T201 - the one line of this command
     if open_browser and _has_display():
         webbrowser.open(base + page)
+    # While the browser loads its own scripts: the first page then comes sooner.
+    importlib.import_module("dashboard.app")
 
 
 def _answers(url: str) -> bool:
