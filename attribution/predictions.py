@@ -40,7 +40,10 @@ def predict(
             outputs[name] = torch.empty(size, *rows.shape[1:])
         outputs[name][positions] = rows.float().cpu()
 
-    with torch.no_grad(), RepresentationRecorder(model, head) if head else nullcontext() as recorder:
+    with (
+        torch.no_grad(),
+        RepresentationRecorder(model, head) if head is not None else nullcontext() as recorder,
+    ):
         work = batches(task, split, batch_size)
         for batch in reporter.track(work, batch_count(size, batch_size), message):
             keep("logits", batch.positions, task.logits(model, batch.to(device).inputs))

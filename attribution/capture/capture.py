@@ -17,7 +17,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, grad, vmap
 
 from attribution.capture.gradients import BlockGradient, DenseGradient, joined
-from attribution.capture.layers import Layer, layer_for
+from attribution.capture.layers import EmbeddingLayer, Layer, layer_for
 from attribution.devices import autocast
 from attribution.errors import NumericalError, UsageError
 from attribution.task import Inputs, Task
@@ -106,6 +106,11 @@ class GradientCapture:
             layer.module.register_forward_hook(_recorder(calls[name]), with_kwargs=True)
             for name, layer in self.layers.items()
         ]
+        handles += [
+            layer.module.register_forward_pre_hook(_one_row_each(len(labels)))
+            for layer in self.layers.values()
+            if isinstance(layer, EmbeddingLayer)
+        ]
         try:
             device = next(self.model.parameters()).device
             with torch.enable_grad(), autocast(device, self._precision):
@@ -174,7 +179,7 @@ class GradientCapture:
 
         rows = dict(inputs) if not isinstance(inputs, Tensor) else inputs
         computed = vmap(grad(single), in_dims=(None, 0, 0))(chosen, rows, labels)
-        return {name: DenseGradient(tensor.flatten(1)) for name, tensor in computed.items()}
+        return {name: DenseGradient(tensor.detach().flatten(1)) for name, tensor in computed.items()}
 
 
 class _CallAsTask(nn.Module):
@@ -195,6 +200,18 @@ def _recorder(calls: list[_Call]) -> Callable[..., None]:
         if output.requires_grad:
             # The edge, not the tensor: an in-place activation may replace the tensor's place in the graph.
             calls.append(_Call(inputs.detach(), inputs._version, get_gradient_edge(output)))
+
+    return hook
+
+
+def _one_row_each(examples: int) -> Callable[..., Any]:
+    """Position embeddings are looked up once for the whole batch; one look-up per example keeps gradients apart."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> Any:
+        ids = args[0]
+        if ids.dim() < 2 or len(ids) != 1 or examples == 1:
+            return None
+        return (ids.expand(examples, *ids.shape[1:]), *args[1:])
 
     return hook
 

@@ -89,7 +89,7 @@ def build_point(
     projection = Projection(plan.blocks, plan.seed, device)
     examples = task.size("train")
     writer = _Writer(directory, point.number, examples, {"gradients": plan.dtype})
-    with writer, RepresentationRecorder(model, head) if head else nullcontext() as recorder:
+    with writer, RepresentationRecorder(model, head) if head is not None else nullcontext() as recorder:
         work = batches(task, "train", batch_size)
         message = f"Gradients at step {point.step} ({examples:,} examples)"
         for batch in reporter.track(work, batch_count(examples, batch_size), message):

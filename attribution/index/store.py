@@ -74,7 +74,9 @@ class GradientIndex:
         stored = self.array(number, "gradients")
         parts = []
         for start in range(0, len(stored), chunk):
-            rows = torch.from_numpy(np.array(stored[start : start + chunk], dtype=np.float32)).to(self._device)
+            rows = torch.from_numpy(np.array(stored[start : start + chunk], dtype=np.float32)).to(
+                self._device
+            )
             parts.append(rows @ query)
         return torch.cat(parts).cpu() * self.norms(number)
 
