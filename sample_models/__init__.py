@@ -41,6 +41,7 @@ class Sample:
             MissingRequirementError: a package that the sample needs is not installed.
             Cancelled: the reporter was asked to stop.
         """
+        reporter(0.0, "Loading the libraries")
         module = import_module(f"sample_models.{self.module}")
         create = cast(Callable[[Path, Reporter], None], module.create)
         create(Path(directory), reporter)
@@ -66,6 +67,16 @@ _ALL = (
         size="6,144 train / 2,000 test",
         prepare_estimate="about a minute",
         module="fashion",
+    ),
+    Sample(
+        name="reviews",
+        title="Movie reviews",
+        summary="A pre-trained BERT (MiniLM-L6), its last two layers fine-tuned to tell positive from negative "
+        "review sentences.",
+        kind="text",
+        size="6,000 train / 2,000 test",
+        prepare_estimate="about 5 minutes",
+        module="reviews",
     ),
 )
 

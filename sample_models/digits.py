@@ -31,7 +31,7 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
     data = splits()
     with building(directory) as place, cpu_threads(1):
         (place / "data").mkdir()
-        np.savez_compressed(place / "data" / "digits.npz", **data)
+        np.savez_compressed(place / "data" / "digits.npz", allow_pickle=False, **data)
         shutil.copyfile(recipe.__file__, place / "task.py")
         model = _initial_network()
         pixels = recipe.inputs(data["train_pixels"])

@@ -1,7 +1,7 @@
 """`fashion`: a small convolutional network from transformers on a part of Fashion-MNIST.
 
-The project is shipped ready made, six checkpoints of the training run included, so that opening it takes seconds;
-`fashion_training` made it.
+The project is shipped ready made, six checkpoints of the training run included, so that opening it takes
+seconds; `fashion_training` made it.
 """
 
 from __future__ import annotations

@@ -155,13 +155,15 @@ def read_idx(file: Path) -> np.ndarray:
     return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
 
 
+def _to_terminal(fraction: float, message: str) -> None:
+    sys.stderr.write(f"\r{fraction:4.0%} {message}")
+
+
 def main(originals: Path) -> None:
     """Make the project anew beside the shipped one, then put it in its place."""
     anew = SHIPPED.with_name("fashion-anew")
     with building(anew) as place:
-        write_project(
-            originals, place, Reporter(lambda fraction, message: print(f"{fraction:4.0%} {message}"))
-        )
+        write_project(originals, place, Reporter(_to_terminal))
         shutil.copyfile(SHIPPED / "LICENSE", place / "LICENSE")
     shutil.rmtree(SHIPPED)
     anew.rename(SHIPPED)

