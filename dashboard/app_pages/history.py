@@ -101,7 +101,7 @@ def fix_table(opened: Opened, fixes: list[FixRecord]) -> None:
             Column("change", "Test accuracy", "points", align="right"),
             Column("recipe", "Recipe", "muted", minor=True),
             Column("note", "Note", "text"),
-            Column("when", "Kept from", "muted", minor=True),
+            Column("when", "Made", "muted", minor=True),
             Column("actions", "", "actions", align="right"),
         ],
         [row_of(opened, fix) for fix in fixes],

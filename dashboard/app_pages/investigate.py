@@ -27,6 +27,11 @@ PATIENCE = 0.3
 
 SHOWN = (10, 20, 50)
 
+# The example stays in view while the cards scroll; on a narrow screen it stands above them.
+PINNED = """<style>
+@media (min-width: 641px) { div:has(> .st-key-pinned) { position: sticky; top: 4.5rem; } }
+</style>"""
+
 
 @dataclass(frozen=True)
 class View:
@@ -154,7 +159,7 @@ def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
         )
     return (
         f"Training on these pushed towards “{example['predicted']}”, the wrong class.",
-        f"Training on these spoke for “{example['true']}”, the true class.",
+        f"Training on these pushed back towards “{example['true']}”, the true class.",
     )
 
 
@@ -282,9 +287,13 @@ with st.container(horizontal=True, vertical_alignment="center", key="switches"):
     measurement_switch(opened, question, example["predicted"])
     view = view_switch(opened)
 
+st.html(PINNED)
 example_side, influence_side = st.columns([1, 3.6], gap="medium")
 with example_side, st.container(key="pinned"):
-    st.subheader("Misprediction" if wrong else "Predicted right", anchor=False)
+    verdict = f"Predicted {escaped(example['predicted'])}"
+    st.subheader(
+        f"{verdict}, true {escaped(example['true'])}" if wrong else f"{verdict}, rightly", anchor=False
+    )
     belief(
         "belief",
         probabilities_of(opened, example_id),

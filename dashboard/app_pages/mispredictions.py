@@ -72,9 +72,9 @@ def search_changed() -> None:
     set_parameters(q=st.session_state["search"].strip() or None, page=None)
 
 
-def page_changed() -> None:
+def page_changed(key: str) -> None:
     """Callback of the page switch."""
-    number = st.session_state["page of rows"]
+    number = st.session_state[key]
     set_parameters(page=str(number) if number > 1 else None)
 
 
@@ -166,10 +166,9 @@ def misprediction_rows(opened: Opened, found: pd.DataFrame) -> None:
         on_sort=sort,
     )
     if pages > 1:
-        if st.session_state.get("page of rows") != number:
-            st.session_state["page of rows"] = number
+        switch = f"page {number} of {pages}"  # a new switch for each page: the URL says which one is shown
         with st.container(horizontal_alignment="center"):
-            st.pagination(pages, key="page of rows", on_change=page_changed)
+            st.pagination(pages, default=number, key=switch, on_change=page_changed, args=(switch,))
 
 
 opened = current_project()

@@ -27,6 +27,7 @@ POLL_SECONDS = 0.4
 PATIENCE = 0.3
 # Side effects shown in a list; the number above it counts all.
 LISTED = 50
+LIST_HEIGHT = 430  # CSS pixels, about that of a table of ten classes
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -127,7 +128,12 @@ def side_effect_list(opened: Opened, key: str, title: str, ids: list[str], empty
                 cells={
                     "input": example["input"],
                     "true": {"text": example["true"], "tone": "helper"},
-                    "before": {"text": example["predicted"], "tone": "" if key == "broken" else "culprit"},
+                    "change": {
+                        "from": example["predicted"],
+                        "to": example["true"],
+                        "words": "became",
+                        "tones": ["culprit", "helper"],
+                    },
                     "id": example_id,
                 },
             )
@@ -139,14 +145,16 @@ def side_effect_list(opened: Opened, key: str, title: str, ids: list[str], empty
         f"side-{key}",
         [
             Column("input", "Example", "example", link=True),
-            Column("true", "True", "chip"),
-            Column("before", "Predicted before", "chip"),
+            Column("true", "True, was predicted right", "chip")
+            if key == "broken"
+            else Column("change", "Before → now", "transition"),
             Column("id", "Id", "muted", align="right", minor=True),
         ],
         rows,
         caption=title,
         kind=opened.project.kind,
         thumbnail=36,
+        height=LIST_HEIGHT,
         on_open=lambda example_id: go("investigate", {"project": opened.reference, "example": example_id}),
     )
     if len(ids) > LISTED:

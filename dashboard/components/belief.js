@@ -1,11 +1,8 @@
 // What the model says of one example: the input, the verdict, and a bar per class; with "after", two bars per class.
 
-function bar(label, fraction, tone, words) {
-  return h("div", { class: "bar" },
-    h("span", { class: "track", "aria-hidden": true },
-      h("span", { class: `fill ${tone}`, style: { width: `${Math.max(0.4, 100 * fraction)}%` } })),
-    h("span", { class: "value mono" }, percent(fraction)),
-    words ? h("span", { class: "visually-hidden" }, words) : null)
+function track(fraction, tone) {
+  return h("span", { class: "track", "aria-hidden": true },
+    h("span", { class: `fill ${tone}`, style: { width: `${Math.max(0.4, 100 * fraction)}%` } }))
 }
 
 export default function (component) {
@@ -18,10 +15,14 @@ export default function (component) {
   const rows = data.bars.map(({ name, before, after }) => {
     const paired = after !== undefined && after !== null
     return h("div", { class: "line", role: "listitem" },
-      h("div", { class: "name clip", title: name }, name, ...marks(name)),
-      h("div", { class: "pair" },
-        bar(name, before, `${tone(name)} ${paired ? "faded" : ""}`, paired ? "before" : null),
-        paired ? bar(name, after, tone(name), "after") : null))
+      h("div", { class: "head" },
+        h("span", { class: "name" }, name),
+        ...marks(name),
+        h("span", { class: "value mono" }, paired
+          ? [percent(before), " → ", percent(after)].join("")
+          : percent(before))),
+      track(before, `${tone(name)} ${paired ? "faded" : ""}`),
+      paired ? track(after, tone(name)) : null)
   })
   const pieces = []
   if (data.input !== null && data.input !== undefined) {

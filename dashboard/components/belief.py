@@ -49,6 +49,11 @@ def belief(
                 {"name": name, "before": probabilities[name], "after": None if after is None else after[name]}
                 for name in shown
             ],
-            "rest": f"{len(rest)} further classes, each at most {largest[rest[0]]:.1%}" if rest else "",
+            "rest": _rest_words(len(rest), largest[rest[0]]) if rest else "",
         },
     )
+
+
+def _rest_words(count: int, largest: float) -> str:
+    bound = f"at most {100 * largest:.1f} %" if largest >= 0.001 else "below 0.1 %"
+    return f"{count} further class{'es' if count > 1 else ''}, {'each ' if count > 1 else ''}{bound}"

@@ -84,5 +84,5 @@ export default function (component) {
     h("caption", { class: "visually-hidden" }, data.caption),
     h("thead", {}, h("tr", {}, ...data.columns.map((column) => header(column, component)))),
     h("tbody", {}, ...rows))
-  show(parentElement, h("div", { class: "frame", tabindex: -1 }, table))
+  show(parentElement, h("div", { class: "frame", style: data.height ? { "max-height": `${data.height}px` } : {} }, table))
 }

@@ -65,6 +65,7 @@ def table(
     caption: str,
     kind: str = "other",
     thumbnail: int = 44,
+    height: int | None = None,
     sort: tuple[str, bool] | None = None,
     on_open: Callable[[str], None] | None = None,
     on_sort: Callable[[str], None] | None = None,
@@ -74,6 +75,8 @@ def table(
 
     Args:
         kind: "text", "image" or "other": what ``example`` cells hold.
+        thumbnail: edge of a picture, in CSS pixels.
+        height: the table scrolls beyond so many CSS pixels.
         sort: key of the column the rows are sorted by, and whether descending.
         on_open: called with the id of a row that was clicked, before the script runs again.
         on_sort: called with the key of a column heading.
@@ -103,6 +106,7 @@ def table(
             "caption": caption,
             "kind": kind,
             "thumbnail": thumbnail,
+            "height": height,
             "sort": None if sort is None else {"key": sort[0], "descending": sort[1]},
         },
         on_open_change=opened,

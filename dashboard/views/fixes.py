@@ -20,24 +20,23 @@ def steps_sentence(fix: FixRecord) -> str:
 
 def controls_sentence(fix: FixRecord) -> str:
     """What the controls say about whether the chosen examples matter."""
-    fixed = [control for control in fix.controls if control.fixed]
     total = len(fix.controls)
     if not total:
         return "No control was run beside it."
-    if fix.fixed and not fixed:
-        return f"None of the {total} controls fixed it: the chosen examples matter."
-    if fix.fixed and len(fixed) == total:
-        slower = [control for control in fixed if control.steps > fix.steps]
-        if len(slower) == total:
-            return f"All {total} controls fixed it too, but needed more steps: the chosen examples help a little more."
-        return f"All {total} controls fixed it too: the chosen examples are not special here."
-    if fix.fixed:
-        names = ", ".join(control.title.lower() for control in fixed)
-        return f"{len(fixed)} of {total} controls fixed it too ({names}): partly the chosen examples, partly the steps."
-    if fixed:
-        names = ", ".join(control.title.lower() for control in fixed)
-        return f"Not fixed, though {len(fixed)} of {total} controls did ({names}): choose other examples."
-    return f"Not fixed, and none of the {total} controls either: more steps or other examples may do."
+    every = f"of the {total} controls" if total > 1 else "control"
+    fixed = [control for control in fix.controls if control.fixed]
+    names = " and ".join(control.title.lower() for control in fixed)
+    if not fix.fixed:
+        if fixed:
+            return f"Not fixed, though a control was ({names}): choose other examples."
+        return f"Not fixed, and none {every} either: more steps or other examples may do."
+    if not fixed:
+        return f"None {every} fixed it: the chosen examples matter."
+    if any(control.steps <= fix.steps for control in fixed):
+        return (
+            f"A control fixed it as fast or faster ({names}): no sign that the chosen examples matter most."
+        )
+    return f"A control fixed it too, in more steps ({names}): the chosen examples matter a little."
 
 
 def verdict(fixed: bool, steps: int) -> str:
