@@ -220,4 +220,5 @@ class Engine:
 def strongest(scores: Tensor, count: int) -> Tensor:
     """Positions of the ``count`` strongest scores, half of each sign."""
     half = min(count // 2, len(scores))
-    return torch.cat([scores.topk(half).indices, (-scores).topk(half).indices]).unique()
+    both_ends = torch.cat([scores.topk(half).indices, (-scores).topk(half).indices])
+    return both_ends[torch.argsort(both_ends)] if half * 2 <= len(scores) else torch.arange(len(scores))

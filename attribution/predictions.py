@@ -47,8 +47,8 @@ def predict(
         work = batches(task, split, batch_size)
         for batch in reporter.track(work, batch_count(size, batch_size), message):
             keep("logits", batch.positions, task.logits(model, batch.to(device).inputs))
-            if recorder is not None and recorder.last is not None:
-                keep("representations", batch.positions, recorder.last)
+            if recorder is not None:
+                keep("representations", batch.positions, recorder.take())
     check_finite(outputs["logits"], "The model's output")
     return outputs["logits"], outputs.get("representations")
 

@@ -233,7 +233,7 @@ def _check_labels(task: Task) -> None:
 def _check_classes(task: Task, logits: Tensor) -> None:
     if logits.dim() != 2 or logits.shape[1] != len(task.class_names):
         raise UsageError(
-            f"The model gives {logits.shape[-1]} logits for {len(task.class_names)} class names: give one name per logit."
+            f"The model gives {logits.shape[-1]} logits for {len(task.class_names)} class names: give one name each."
         )
 
 

@@ -1,6 +1,6 @@
 """Progress reports and cancellation, passed to everything that takes longer than a blink.
 
-The engine never prints: it calls ``progress(fraction, message)``; a terminal, a web page or a test decides what to show.
+The engine never prints: it calls ``progress(fraction, message)``; a terminal, a page or a test decides what to show.
 """
 
 from __future__ import annotations

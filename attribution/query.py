@@ -120,8 +120,7 @@ class Query:
         model = self.trajectory.model_at(point)
         with torch.no_grad(), RepresentationRecorder(model, self.head) as recorder:
             self.task.logits(model, self._test_batch().inputs)
-        assert recorder.last is not None
-        return recorder.last.cpu()
+        return recorder.take().cpu()
 
     def head_module(self, point: Point) -> nn.Module:
         """The layer that turns a representation into logits, at a point."""

@@ -51,11 +51,15 @@ def _keep_output(outputs: dict[str, Tensor], name: str) -> Any:
 
 
 class RepresentationRecorder:
-    """Within a ``with`` block, `last` holds the representations (B, D) of the latest forward pass."""
+    """Within a ``with`` block, `take` gives the representations (B, D) of the first forward pass since the last call.
+
+    The first one: the general path of `GradientCapture` runs the model again under vmap, whose tensors must not
+    be kept.
+    """
 
     def __init__(self, model: nn.Module, head: str) -> None:
         self._module = model.get_submodule(head)
-        self.last: Tensor | None = None
+        self._seen: Tensor | None = None
 
     def __enter__(self) -> RepresentationRecorder:
         self._handle = self._module.register_forward_pre_hook(self._record)
@@ -67,4 +71,11 @@ class RepresentationRecorder:
         self._handle.remove()
 
     def _record(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self.last = args[0].detach().flatten(1)
+        if self._seen is None:
+            self._seen = args[0].detach().flatten(1)
+
+    def take(self) -> Tensor:
+        """Representations (B, D); the next forward pass is recorded again."""
+        assert self._seen is not None, "no forward pass since the last take"
+        seen, self._seen = self._seen, None
+        return seen

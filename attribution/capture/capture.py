@@ -150,7 +150,7 @@ class GradientCapture:
                 continue
             if call.inputs._version != call.version:
                 raise UsageError(
-                    f"The input of layer '{name}' is changed in place after its use: build the model with inplace=False."
+                    f"The input of layer '{name}' is changed in place after use: build the model with inplace=False."
                 )
             if len(call.inputs) != len(values):
                 raise UsageError(

@@ -161,8 +161,8 @@ class EmbeddingLayer(Layer):
         ids = inputs.flatten(1) if inputs.dim() > 1 else inputs.unsqueeze(1)
         right = output_gradient.reshape(len(ids), -1, output_gradient.shape[-1])
         padding = self.module.padding_idx
-        if padding is not None:
-            right = right * (ids != padding).unsqueeze(-1)
+        if isinstance(padding, int):
+            right = right * torch.ne(ids, padding).unsqueeze(-1)
         return EmbeddingGradient(ids, right, self.shape[0])
 
     def split(self, block: Tensor) -> dict[str, Tensor]:

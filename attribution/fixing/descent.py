@@ -72,7 +72,7 @@ def descend(
         rows.append(_probabilities(task, patched, target))
         if not bool(torch.isfinite(rows[-1]).all()):
             raise NumericalError(
-                f"Fine-tuning diverged at step {step + 1}: choose fewer or other training examples; nothing was changed."
+                f"Fine-tuning diverged at step {step + 1}: choose other training examples; nothing was changed."
             )
         fixed = int(rows[-1].argmax()) == target.true
         if fixed:

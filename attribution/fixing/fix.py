@@ -243,7 +243,8 @@ def _similarity(
         return None
     mine = np.load(file, mmap_mode="r")[position].astype(np.float64)
     lengths = np.linalg.norm(representations, axis=1) * np.linalg.norm(mine)
-    return representations @ mine / np.maximum(lengths, 1e-12)
+    similarity: NDArray[np.float64] = representations @ mine / np.maximum(lengths, 1e-12)
+    return similarity
 
 
 def _curve(run: Descent, target: Target) -> list[CurvePoint]:

@@ -71,5 +71,5 @@ def _strongest(explanation: Explanation, strategy: str, of_true_class: np.ndarra
 def _check_relabelling(strategy: str, already: list[str], true: str) -> None:
     if strategy == "relabel" and already:
         raise UsageError(
-            f"The training example '{already[0]}' is labelled '{true}' already: leave it out, or use --strategy helpers."
+            f"The training example '{already[0]}' is labelled '{true}' already: leave it out, or use helpers."
         )

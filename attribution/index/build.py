@@ -102,8 +102,8 @@ def build_point(
             writer.write("gradients", batch.positions, rows / norms.clamp_min(1e-30).unsqueeze(1))
             writer.write("norms", batch.positions, norms)
             writer.write("logits", batch.positions, gradients.logits)
-            if recorder is not None and recorder.last is not None:
-                writer.write("representations", batch.positions, recorder.last)
+            if recorder is not None:
+                writer.write("representations", batch.positions, recorder.take())
 
 
 class _Writer:

@@ -74,4 +74,5 @@ def _cosine(test: Tensor | list[Tensor], train: Tensor) -> Tensor:
     """captum's cosine similarity; captum 0.9 hands the activations of a single layer over as a list of one."""
     from captum.influence._core.similarity_influence import cosine_similarity
 
-    return cosine_similarity(test[0] if isinstance(test, list) else test, train)
+    similarity: Tensor = cosine_similarity(test[0] if isinstance(test, list) else test, train)
+    return similarity

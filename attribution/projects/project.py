@@ -16,14 +16,15 @@ import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from attribution.errors import NotFoundError, ProjectError
 from attribution.projects.files import write_text
 from attribution.projects.history import History
 from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, read_manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREPARED_FORMAT = 1
 _BASIC_COLUMNS = {"position", "label", "text", "image"}
@@ -183,7 +184,7 @@ class Project:
         """
         table = self.predictions(split)
         try:
-            return int(table.index.get_loc(str(example_id)))  # type: ignore[arg-type]
+            return int(table.index.get_loc(str(example_id)))
         except KeyError:
             near = difflib.get_close_matches(str(example_id), list(table.index[:50_000]), n=3)
             hint = f"did you mean {', '.join(repr(n) for n in near)}?" if near else "ids look like"
@@ -228,6 +229,8 @@ class _Tables:
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         if name not in self._loaded:
+            import pandas as pd  # the landing page needs no table, and pandas takes a while to import
+
             expected = int(self._project.preparation[f"n_{name.split('_')[0]}"])
             file = self._project.prepared_directory / f"{name}.parquet"
             remedy = f"run tracefix prepare {self._project.directory} to make it again"

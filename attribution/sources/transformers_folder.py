@@ -158,7 +158,7 @@ def _tokens(texts: list[str], folder: Path, limit: int) -> dict[str, list[list[i
 
 
 def _images(values: pd.Series, file: Path) -> list[Image.Image]:
-    images = []
+    images: list[Image.Image] = []
     for row, value in enumerate(values):
         content = value["bytes"] if isinstance(value, dict) else value  # datasets' Parquet keeps a struct
         try:

@@ -1,0 +1,77 @@
+"""The history: what was kept stays, deleting can be undone, damage is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from attribution.errors import NotFoundError, ProjectError
+from attribution.projects import FixRecord, History
+from attribution.projects.records import Belief, CurvePoint
+
+
+def record(fix_id: str, created: str = "2026-01-01T00:00:00+00:00") -> FixRecord:
+    return FixRecord(
+        fix_id=fix_id,
+        created=created,
+        project="p",
+        test_id="t1",
+        true="cat",
+        strategy="helpers",
+        method="tracin",
+        measurement="margin",
+        edits=[],
+        train_ids=["a"],
+        seed=0,
+        device="cpu",
+        learning_rate=0.1,
+        max_steps=50,
+        before=Belief(predicted="dog", probabilities={"cat": 0.4, "dog": 0.6}),
+        after=Belief(predicted="cat", probabilities={"cat": 0.7, "dog": 0.3}),
+        fixed=True,
+        steps=2,
+        seconds=0.1,
+        probability_per_step=[CurvePoint(step=0, true=0.4, predicted_before=0.6)],
+        accuracy_before=0.9,
+        accuracy_after=0.91,
+        accuracy_interval=(-0.01, 0.03),
+        per_class=[],
+        newly_fixed=[],
+        newly_broken=[],
+        controls=[],
+    )
+
+
+def test_previews_are_found_by_id_but_not_listed_until_kept(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    assert history.list() == []
+    history.save(record("one"), state="preview")
+    assert history.get("one").state == "preview" and history.list() == []
+    history.keep("one")
+    assert [fix.fix_id for fix in history.list()] == ["one"] and history.get("one").state == "kept"
+
+
+def test_newest_first_notes_and_undo(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.save(record("old", "2026-01-01T00:00:00+00:00"))
+    history.save(record("new", "2026-02-01T00:00:00+00:00"))
+    assert [fix.fix_id for fix in history.list()] == ["new", "old"]
+    history.set_note("old", "<b>looks right</b>")
+    assert history.get("old").note == "<b>looks right</b>"
+    history.delete("new")
+    assert [fix.fix_id for fix in history.list()] == ["old"]
+    with pytest.raises(NotFoundError, match="no fix 'new'"):
+        history.get("new")
+    history.restore("new")
+    assert [fix.fix_id for fix in history.list()] == ["new", "old"]
+
+
+def test_unknown_fixes_and_damage_are_said(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for call in (history.get, history.keep, history.delete, history.restore):
+        with pytest.raises(NotFoundError, match="open its History"):
+            call("nothing")
+    (tmp_path / "history.sqlite").write_bytes(b"this is not a database, not even nearly" * 40)
+    with pytest.raises(ProjectError, match="is damaged"):
+        history.list()
