@@ -100,7 +100,7 @@ def similar_length_batches(
     """Positions (B,) of one batch after another, every position once an epoch, without end.
 
     An epoch is shuffled, then cut into pools of ``pool`` batches; only within a pool are sentences sorted by
-    length. Batches stay random, and half of the padding goes.
+    length. Batches stay random, and nearly all of the padding goes, which would double the work.
     """
     generator = torch.Generator().manual_seed(seed)
     length = torch.tensor(lengths)
