@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.engines import warmth
 from dashboard.messages import calm
-from dashboard.state import PAGES
+from dashboard.state import PAGES, travel
 
 HERE = Path(__file__).parent
 
@@ -61,6 +61,7 @@ def main() -> None:
         ],
         position="top",
     )
+    travel()
     with calm():
         page.run()
     warmth().start()

@@ -46,7 +46,7 @@ def way_out(
     icon: str = ":material/arrow_forward:",
 ) -> None:
     """A button that leads to another page."""
-    st.button(label, key=key, on_click=_leave, args=(page, parameters or {}), icon=icon)
+    st.button(label, key=key, on_click=go, args=(page, parameters or {}), icon=icon)
 
 
 def stop_with(
@@ -76,7 +76,3 @@ def calm() -> Iterator[None]:
         log.exception("A page failed")
         problem(UNEXPECTED)
         way_out("All projects", "projects", key="exit-unexpected")
-
-
-def _leave(page: str, parameters: dict[str, str | None]) -> None:
-    go(page, parameters)

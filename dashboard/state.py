@@ -6,7 +6,6 @@ The session only remembers the last project and example, for pages opened from t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NoReturn
 from urllib.parse import quote, urlencode
 
 import streamlit as st
@@ -24,6 +23,7 @@ FILTERS = ("true", "predicted", "q")
 """Parameters of the mispredictions' filter; Investigate carries them, so that next and previous stay within it."""
 
 _MEMORY = "last place"
+_DESTINATION = "next place"
 
 
 def parameter(name: str) -> str | None:
@@ -63,9 +63,17 @@ def forget(name: str) -> None:
     st.session_state.get(_MEMORY, {}).pop(name, None)
 
 
-def go(page: str, parameters: Mapping[str, str | None]) -> NoReturn:
-    """Open another page with these parameters; works in a script and in a callback."""
-    st.switch_page(PAGES[page], query_params=_present(parameters))
+def go(page: str, parameters: Mapping[str, str | None]) -> None:
+    """Open another page at the next `travel`: for callbacks, which run before any page exists."""
+    st.session_state[_DESTINATION] = (page, _present(parameters))
+
+
+def travel() -> None:
+    """Leave for where `go` asked to; called once the pages exist, and first in every fragment with buttons."""
+    destination = st.session_state.pop(_DESTINATION, None)
+    if destination is not None:
+        page, parameters = destination
+        st.switch_page(PAGES[page], query_params=parameters)
 
 
 def link(page: str, parameters: Mapping[str, str | None]) -> str:

@@ -16,7 +16,7 @@ from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem
 from dashboard.preparing import show_progress
-from dashboard.state import filters, go, set_parameters
+from dashboard.state import filters, go, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.mispredictions import filtered, neighbours
@@ -262,6 +262,7 @@ def explanation(opened: Opened, question: Question, view: View, job: Job) -> Non
 @st.fragment(run_every=POLL_SECONDS)
 def explanation_while_running(opened: Opened, question: Question, view: View, job: Job) -> None:
     """The same, drawn again until the job is finished."""
+    travel()
     with calm():
         explanation(opened, question, view, job)
     if job.finished:
@@ -290,15 +291,12 @@ with st.container(horizontal=True, vertical_alignment="center", key="switches"):
 st.html(PINNED)
 example_side, influence_side = st.columns([1, 3.6], gap="medium")
 with example_side, st.container(key="pinned"):
-    verdict = f"Predicted {escaped(example['predicted'])}"
-    st.subheader(
-        f"{verdict}, true {escaped(example['true'])}" if wrong else f"{verdict}, rightly", anchor=False
-    )
     belief(
         "belief",
         probabilities_of(opened, example_id),
         true=example["true"],
         predicted=example["predicted"],
+        title=f"Predicted {example['predicted']}, " + (f"true {example['true']}" if wrong else "rightly"),
         example_id=example_id,
         input=example["input"],
         kind=opened.project.kind,

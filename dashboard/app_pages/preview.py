@@ -16,7 +16,7 @@ from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem, stop_with, way_out
 from dashboard.preparing import show_progress
-from dashboard.state import forget, go, link, parameter, recall, set_parameters
+from dashboard.state import forget, go, link, parameter, recall, set_parameters, travel
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.accuracy import percent, points
@@ -325,6 +325,7 @@ def not_finished(opened: Opened, job: Job) -> None:
 @st.fragment(run_every=POLL_SECONDS)
 def progress_of_fix(opened: Opened, job: Job) -> None:
     """Progress, drawn again until the job is finished; then the page is drawn with the result."""
+    travel()
     with calm():
         not_finished(opened, job)
     if job.finished:

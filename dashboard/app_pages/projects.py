@@ -15,7 +15,7 @@ from dashboard.jobs import Job
 from dashboard.locations import ProjectEntry, list_projects, projects_directory, recent_projects, remember
 from dashboard.messages import calm, problem
 from dashboard.preparing import prepare_and_follow, show_progress
-from dashboard.state import go, link, parameter, set_parameters
+from dashboard.state import go, link, parameter, set_parameters, travel
 from dashboard.views.accuracy import percent
 from sample_models import SAMPLES, Sample
 
@@ -112,6 +112,7 @@ def sample_cards() -> None:
     if followed is not None and followed.state == "done" and followed.id not in arrived:
         arrived.add(followed.id)  # going back in the browser must not lead here again
         go("mispredictions", {"project": str(followed.result)})
+        travel()
     with st.grid(3, min_column_width=270, gap="small"):
         for sample in SAMPLES.values():
             sample_card(sample, projects_directory() / sample.name, shown_job(sample.name, followed))
@@ -125,6 +126,7 @@ def sample_cards() -> None:
 @st.fragment(run_every=POLL_SECONDS)
 def sample_cards_while_preparing() -> None:
     """The cards, drawn again until nothing is being prepared."""
+    travel()
     with calm():
         sample_cards()
     if not preparing():

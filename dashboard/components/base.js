@@ -8,7 +8,7 @@ function h(tag, properties = {}, ...children) {
     else if (name === "style") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text)
     else if (name === "data") Object.assign(element.dataset, value)
     else if (name.startsWith("on")) element[name] = value
-    else element.setAttribute(name, value === true ? "" : String(value))
+    else element.setAttribute(name, value === true && !name.startsWith("aria-") ? "" : String(value))
   }
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== false))
   return element

@@ -24,7 +24,7 @@ export default function (component) {
       track(before, `${tone(name)} ${paired ? "faded" : ""}`),
       paired ? track(after, tone(name)) : null)
   })
-  const pieces = []
+  const pieces = data.title ? [h("h3", {}, data.title)] : []
   if (data.input !== null && data.input !== undefined) {
     const alt = `example ${data.id}, true ${data.true}, predicted ${data.predicted}`
     const shown = exampleInput(data.kind, data.input, { size: data.size ?? 168, lines: 9, alt })

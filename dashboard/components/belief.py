@@ -18,6 +18,7 @@ def belief(
     true: str,
     predicted: str,
     after: Mapping[str, float] | None = None,
+    title: str = "",
     example_id: str = "",
     input: str | None = None,
     kind: str = "other",
@@ -26,6 +27,7 @@ def belief(
     """Draw the bars, the likeliest classes first; the true and the predicted class are always among them.
 
     Args:
+        title: heading above the example; plain text, as the rest.
         input: the example as a person sees it; None leaves it out.
         size: edge of a picture, in CSS pixels.
     """
@@ -38,6 +40,7 @@ def belief(
     _mount(
         key=key,
         data={
+            "title": title,
             "id": example_id,
             "kind": kind,
             "input": input,

@@ -1,0 +1,122 @@
+"""A real server on a free port, and Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from attribution import create_project
+from attribution.projects import Manifest, Project, TaskSource
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START_PATIENCE = 60.0
+
+expect.set_options(timeout=30_000)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder drives a browser."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running dashboard and the folder of its projects."""
+
+    address: str
+    projects: Path
+
+
+def start_server(projects: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start `tracefix` on a free port and wait until it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = "from dashboard.cli import run; run()"
+    arguments = ["--port", str(port), "--no-browser", "--projects", str(projects)]
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=output, stderr=output)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_PATIENCE
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        try:
+            with opener.open(f"{address}/_stcore/health", timeout=1):
+                return process, address
+        except OSError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+    process.kill()
+    raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def server(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over a copy of prepared `digits` and a text project made to be hostile."""
+    projects = tmp_path_factory.mktemp("browser-projects")
+    shutil.copytree(prepared_digits.directory, projects / "digits")
+    hostile = projects / "hostile"
+    hostile.mkdir()
+    shutil.copy(Path(__file__).with_name("hostile_task.py"), hostile / "task.py")
+    from attribution import prepare
+
+    source = TaskSource(file="task.py", function="build")
+    title = "Words <script>window.harmed=1</script> *that* :red[try]"
+    prepare(create_project(hostile, Manifest(name="hostile", title=title, source=source)), device="cpu")
+    process, address = start_server(projects, tmp_path_factory.mktemp("logs") / "server.log")
+    yield Server(address, projects)
+    process.terminate()
+    process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium where there is one, else Playwright's own."""
+    installed = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: Browser, server: Server) -> Iterator[BrowserContext]:
+    """A fresh profile: no test sees another one's session."""
+    fresh = chromium.new_context(
+        base_url=server.address, viewport={"width": 1440, "height": 900}, color_scheme="light"
+    )
+    yield fresh
+    fresh.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A tab; at its end nothing may have gone wrong: no traceback on the page, no error in its scripts."""
+    tab = context.new_page()
+    failures: list[str] = []
+    tab.on("pageerror", lambda error: failures.append(str(error)))
+    yield tab
+    expect(tab.get_by_test_id("stException")).to_have_count(0)
+    assert not failures, failures
