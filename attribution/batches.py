@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.errors import ProjectError
-from attribution.task import Checkpoint, Inputs, Task, move
+from attribution.task import FROZEN_STATES, Checkpoint, Inputs, Task, move
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,13 @@ def collated(task: Task, items: Sequence[tuple[Any, Any]], positions: Sequence[i
 def batch_of(task: Task, split: str, positions: Sequence[int]) -> Batch:
     """The examples at these positions as one batch."""
     dataset = cast(Any, task.dataset(split))
-    return collated(task, [dataset[int(position)] for position in positions], positions)
+    batch = collated(task, [dataset[int(position)] for position in positions], positions)
+    if task.frozen is None:
+        return batch
+    states = task.frozen.states(split, [int(position) for position in positions])
+    return Batch(
+        batch.positions, {**cast(dict[str, Tensor], batch.inputs), FROZEN_STATES: states}, batch.labels
+    )
 
 
 def batches(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attribution import frozen
 from attribution.batches import labels_of
 from attribution.devices import check_precision, resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
@@ -55,6 +56,7 @@ class Engine:
         self.project = project
         self.device = resolve_device(device)
         self.task = load_task(project)
+        frozen.attach(self.task, project.prepared_directory / "frozen")
         self.facts = ProjectFacts.of(project)
         self._trajectory = Trajectory(self.task, self.device)
         self._index = GradientIndex(project.prepared_directory / "index", self.device)

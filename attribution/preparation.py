@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from attribution import frozen
 from attribution.batches import labels_of
 from attribution.capture import GradientCapture
 from attribution.devices import check_precision, resolve_device
@@ -94,9 +95,17 @@ class _Preparation:
         plan = plan_index(GradientCapture(task, model).shapes, task.size("train"), len(trajectory.points))
         self._resume_or_clear(fingerprint, plan)
 
-        kind = self._write_examples(task, report.share(0.02, 0.08))
-        test_table = self._predict_test(task, trajectory, head, report.share(0.08, 0.15))
-        train_table = self._build_index(task, trajectory, head, plan, report.share(0.15, 0.99))
+        kind = self._write_examples(task, report.share(0.02, 0.06))
+        frozen.build(
+            task,
+            model,
+            self._directory / "frozen",
+            device=self._device,
+            batch_size=gradient_batch_size(task),
+            reporter=report.share(0.06, 0.2),
+        )
+        test_table = self._predict_test(task, trajectory, head, report.share(0.2, 0.25))
+        train_table = self._build_index(task, trajectory, head, plan, report.share(0.25, 0.99))
 
         facts = ProjectFacts(
             checkpoints=len(task.checkpoints),
@@ -107,9 +116,9 @@ class _Preparation:
             head_problem=problem,
         )
         files = {p.name: p.stat().st_size for p in sorted(self._directory.glob("*.parquet"))}
-        files |= {
-            f"index/{p.name}": p.stat().st_size for p in sorted((self._directory / "index").glob("*.npy"))
-        }
+        for folder in ("index", "frozen"):
+            stored = sorted((self._directory / folder).glob("*.npy"))
+            files |= {f"{folder}/{p.name}": p.stat().st_size for p in stored}
         record = {
             "format": PREPARED_FORMAT,
             "fingerprint": fingerprint,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,14 @@ from torch.utils.data import Dataset
 
 from attribution.errors import UsageError
 
+if TYPE_CHECKING:
+    from attribution.frozen import FrozenPrefix
+
 Inputs = Tensor | Mapping[str, Tensor]
 """A batch of inputs: one tensor (B, ...), or named tensors each (B, ...), passed as keyword arguments."""
+
+FROZEN_STATES = "frozen_states"
+"""Reserved input name: what the frozen first layers of the model give for each example."""
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C), labels (B,)) -> per-example loss (B,), in nats for cross-entropy."""
@@ -98,6 +104,8 @@ class Task:
     test_display: Sequence[Any] | None = None
     collate: Callable[[list[Any]], Inputs] | None = None
     representation: str | None = None
+    frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
+    """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
 
     def __post_init__(self) -> None:
         self.class_names = [str(name) for name in self.class_names]
@@ -126,6 +134,10 @@ class Task:
 
     def logits(self, model: nn.Module, inputs: Inputs) -> Tensor:
         """Logits (B, C) of a batch."""
+        if isinstance(inputs, Mapping) and self.frozen is not None and FROZEN_STATES in inputs:
+            others = {name: tensor for name, tensor in inputs.items() if name != FROZEN_STATES}
+            with self.frozen.replaying(model, inputs[FROZEN_STATES]):
+                return self.logits(model, others)
         output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
         return output if isinstance(output, Tensor) else cast(Tensor, output.logits)
 

@@ -1,0 +1,229 @@
+"""Skipping the frozen first part of a model.
+
+Fine-tuning often trains only the last layers. What the layers below compute for an example then never changes: not
+between checkpoints, not between queries, not while fixing. It is computed once, stored, and replayed: the skipped
+layers hand their input through, and the last of them gives the stored states.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attribution.batches import Batch, batch_count, batch_of, batches
+from attribution.progress import Reporter
+from attribution.projects.files import replacing, write_text
+from attribution.task import Checkpoint, Task
+
+LARGEST = 2**30
+"""Bytes of stored states (both splits) up to which skipping is worth the disk."""
+
+_SAME = 1e-5
+"""Largest relative difference of logits with and without skipping."""
+
+
+class FrozenPrefix:
+    """The layers to skip and the stored states of both splits. `attach` gives it to a task.
+
+    Args:
+        skipped: module names in order of execution, all frozen; the last one's output is what is stored.
+        states: stored outputs by split.
+    """
+
+    def __init__(self, skipped: list[str], states: dict[str, States]) -> None:
+        self.skipped = skipped
+        self._states = states
+
+    def states(self, split: str, positions: Sequence[int]) -> Tensor:
+        """Stored states of some examples as one padded batch (B, T, D)."""
+        return self._states[split].batch(positions)
+
+    @contextmanager
+    def replaying(self, model: nn.Module, states: Tensor) -> Iterator[None]:
+        """Within the block the model's skipped layers cost nothing."""
+        modules = [model.get_submodule(name) for name in self.skipped]
+        for module in modules[:-1]:
+            module.__dict__["forward"] = _hand_through
+        modules[-1].__dict__["forward"] = lambda *args, **kwargs: states
+        try:
+            yield
+        finally:
+            for module in modules:
+                del module.__dict__["forward"]
+
+
+def _hand_through(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return hidden
+
+
+class States:
+    """Ragged rows on disk: example i owns ``rows[offsets[i]:offsets[i + 1]]``."""
+
+    def __init__(self, file: Path) -> None:
+        self._rows = np.load(file, mmap_mode="r", allow_pickle=False)
+        self._offsets = np.load(_offsets(file), allow_pickle=False)
+
+    def batch(self, positions: Sequence[int]) -> Tensor:
+        parts = [
+            torch.from_numpy(np.array(self._rows[self._offsets[p] : self._offsets[p + 1]])) for p in positions
+        ]
+        return nn.utils.rnn.pad_sequence(parts, batch_first=True)
+
+
+def attach(task: Task, directory: Path) -> None:
+    """Let a task use the states stored in ``directory``, if there are any."""
+    plan = directory / "skipped.json"
+    if plan.exists():
+        skipped = json.loads(plan.read_text(encoding="utf-8"))
+        task.frozen = FrozenPrefix(skipped, {s: States(directory / f"{s}.npy") for s in ("train", "test")})
+
+
+def build(
+    task: Task,
+    model: nn.Module,
+    directory: Path,
+    *,
+    device: torch.device | str,
+    batch_size: int,
+    reporter: Reporter,
+) -> None:
+    """Find what can be skipped, store its states for both splits, and attach them; does nothing where nothing can.
+
+    Whether skipping is right is not assumed but tried: the logits of a batch have to come out the same.
+    """
+    skipped = skippable(task, model, device)
+    if not skipped:
+        return
+    last = model.get_submodule(skipped[-1])
+    for number, split in enumerate(("train", "test")):
+        file = directory / f"{split}.npy"
+        if not (file.exists() and _offsets(file).exists()):
+            share = reporter.share(number / 2, (number + 1) / 2)
+            message = f"Reading {task.size(split):,} {split} examples through the frozen layers"
+            rows: list[Tensor] = [torch.empty(0)] * task.size(split)
+            work = batches(task, split, batch_size)
+            for batch in share.track(work, batch_count(task.size(split), batch_size), message):
+                lengths = _lengths(batch)
+                states = _output(task, model, last, batch.to(device)).cpu()
+                for row, position in enumerate(batch.positions.tolist()):
+                    rows[position] = states[row, : lengths[row]].clone()
+            _store(file, rows)
+    write_text(directory / "skipped.json", json.dumps(skipped))
+    attach(task, directory)
+
+
+def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[str]:
+    """Names of the frozen layers that can be skipped, in order; empty where skipping would change the logits."""
+    first = cast(Any, task.dataset("train"))[0][0]
+    if not (isinstance(first, Mapping) and "attention_mask" in first):
+        return []
+    if not all(_frozen_alike(model, checkpoint) for checkpoint in task.checkpoints):
+        return []
+    batch = batch_of(task, "train", _different_lengths(task)).to(device)
+    for name, layers in model.named_modules():
+        if not isinstance(layers, nn.ModuleList):
+            continue
+        frozen = 0
+        while frozen < len(layers) and not any(p.requires_grad for p in layers[frozen].parameters()):
+            frozen += 1
+        skipped = [f"{name}.{number}" for number in range(frozen)]
+        if skipped and not _trained_before(model, skipped[0]) and _same(task, model, skipped, batch):
+            width = _output(task, model, model.get_submodule(skipped[-1]), batch).shape[-1]
+            tokens = sum(_token_count(task, split) for split in ("train", "test"))
+            return skipped if tokens * width * 4 <= LARGEST else []
+    return []
+
+
+def _frozen_alike(model: nn.Module, checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint gives the frozen parameters the values they have in the final model."""
+    tensors = checkpoint.tensors()
+    return all(
+        torch.equal(tensors[name].to(parameter), parameter)
+        for name, parameter in model.named_parameters()
+        if name in tensors and not parameter.requires_grad
+    )
+
+
+def _token_count(task: Task, split: str) -> int:
+    dataset = cast(Any, task.dataset(split))
+    return sum(len(dataset[position][0]["attention_mask"]) for position in range(task.size(split)))
+
+
+def _different_lengths(task: Task) -> list[int]:
+    dataset = cast(Any, task.dataset("train"))
+    some = range(min(task.size("train"), 64))
+    ordered = sorted(some, key=lambda position: len(dataset[position][0]["attention_mask"]))
+    return [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
+
+
+def _trained_before(model: nn.Module, first_skipped: str) -> bool:
+    """Whether a trained parameter is defined before the layers (embeddings, say), which would feed them."""
+    for name, parameter in model.named_parameters():
+        if name.startswith(first_skipped + "."):
+            return False
+        if parameter.requires_grad:
+            return True
+    return False
+
+
+def _same(task: Task, model: nn.Module, skipped: list[str], batch: Batch) -> bool:
+    with torch.no_grad():
+        expected = task.logits(model, batch.inputs)
+        states = _output(task, model, model.get_submodule(skipped[-1]), batch)
+        if not isinstance(states, Tensor) or states.dim() != 3:
+            return False
+        lengths = _lengths(batch)
+        for row, length in enumerate(lengths):
+            states[row, length:] = 0  # what is stored has no padding
+        try:
+            with FrozenPrefix(skipped, {}).replaying(model, states):
+                found = task.logits(model, batch.inputs)
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            return False  # the model does not hand its hidden states on as plain tensors
+    return bool((found - expected).abs().max() <= _SAME * expected.abs().max().clamp_min(1.0))
+
+
+class _ReachedError(Exception):
+    """Raised by a hook to leave the model once the wanted layer has run."""
+
+
+def _output(task: Task, model: nn.Module, module: nn.Module, batch: Batch) -> Tensor:
+    """Output of a module for a batch; the layers after it are not run."""
+    kept: list[Any] = []
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        kept.append(output)
+        raise _ReachedError
+
+    handle = module.register_forward_hook(hook)
+    try:
+        with torch.no_grad():
+            task.logits(model, batch.inputs)
+    except _ReachedError:
+        pass
+    finally:
+        handle.remove()
+    return cast(Tensor, kept[0].clone() if isinstance(kept[0], Tensor) else kept[0])
+
+
+def _lengths(batch: Batch) -> list[int]:
+    mask = cast(Mapping[str, Tensor], batch.inputs)["attention_mask"]
+    return [int(length) for length in mask.sum(dim=1)]
+
+
+def _store(file: Path, rows: list[Tensor]) -> None:
+    offsets = np.cumsum([0, *map(len, rows)])
+    for target, array in ((_offsets(file), offsets), (file, torch.cat(rows).numpy())):
+        with replacing(target) as temporary, temporary.open("wb") as handle:
+            np.save(handle, array)
+
+
+def _offsets(file: Path) -> Path:
+    return file.with_suffix(".offsets.npy")
