@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from attribution.explanation import Explanation
 
 STRATEGIES = {
-    "helpers": "Train a little more on the helpers of the true class",
-    "relabel": "Train a little on the culprits, relabelled to the true class",
+    "helpers": "trains a little more on the helpers of the true class",
+    "relabel": "trains a little on the culprits, relabelled to the true class",
 }
 
 

@@ -48,9 +48,12 @@ def show_progress(job: Job, key: str) -> None:
             st.error(escaped(job.error or ""), icon=":material/error:")
         return
     ahead = queue.ahead(job)
-    if ahead:
+    stopping = job.token.cancelled
+    if stopping:
+        st.progress(min(max(job.fraction, 0.0), 1.0), text="Cancelling at the next safe point")
+    elif ahead:
         count = f"{len(ahead)} job{'s' if len(ahead) > 1 else ''} ahead"
         st.progress(0.0, text=f"Waiting, {count}: {escaped(ahead[0].title)} ({ahead[0].fraction:.0%})")
     else:
         st.progress(min(max(job.fraction, 0.0), 1.0), text=f"{escaped(job.message)} ({job.fraction:.0%})")
-    st.button("Cancel", key=f"cancel-{key}", on_click=queue.cancel, args=(job,), icon=":material/close:")
+    st.button("Cancel", key=f"cancel-{key}", on_click=queue.cancel, args=(job,), disabled=stopping)

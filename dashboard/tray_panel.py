@@ -51,17 +51,6 @@ def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
                     type="tertiary",
                     icon=":material/redo:",
                 )
-        if edits:
-            _items(opened, tray, edits)
-        else:
-            st.caption("Nothing chosen yet: choose cards, or let a strategy suggest.")
-        recipe = _recipe()
-        note = st.text_input(
-            "Note",
-            key=f"note of {opened.reference} {question.example_id}",
-            placeholder="Why this fix",
-            persist_state="session",
-        )
         st.button(
             "Suggest & preview",
             key="suggest-preview",
@@ -72,13 +61,19 @@ def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
             disabled=not fixable,
             help=None if fixable else "This example is predicted right: there is nothing to fix.",
             on_click=_preview,
-            args=(opened, question, edits, recipe, note),
+            args=(opened, question),
         )
-        st.caption(
-            "Fine-tunes a copy of the model for a few steps, with two controls beside it."
-            if edits
-            else f"{STRATEGIES[recipe.strategy]}; two controls run beside it."
+        about = st.container()
+        if edits:
+            _items(opened, tray, edits)
+        st.text_input(
+            "Note", key=_note_key(opened, question), placeholder="Why this fix", persist_state="session"
         )
+        recipe = _recipe()
+        if edits:
+            about.caption("Fine-tunes a copy of the model on these, with two controls beside it.")
+        else:
+            about.caption(f"Nothing chosen: {STRATEGIES[recipe.strategy]}, or choose cards yourself.")
 
 
 def _items(opened: Opened, tray: FixTray, edits: Sequence[Edit]) -> None:
@@ -103,20 +98,37 @@ def _items(opened: Opened, tray: FixTray, edits: Sequence[Edit]) -> None:
 
 def _recipe() -> Recipe:
     with st.expander("Recipe", icon=":material/tune:"):
-        strategy = st.segmented_control(
+        st.segmented_control(
             "Strategy, where nothing is chosen",
             list(STRATEGIES),
-            default="helpers",
+            default=Recipe.strategy,
             key="recipe-strategy",
             required=True,
             persist_state="session",
         )
-        top = st.number_input("Examples", 1, 50, 10, key="recipe-top", persist_state="session")
-        steps = st.number_input("Steps at most", 1, 200, 50, key="recipe-steps", persist_state="session")
-        seed = st.number_input("Seed", 0, 10_000, 0, key="recipe-seed", persist_state="session")
-    return Recipe(strategy or "helpers", int(top), int(steps), int(seed))
+        st.number_input("Examples", 1, 50, Recipe.top, key="recipe-top", persist_state="session")
+        st.number_input("Steps at most", 1, 200, Recipe.steps, key="recipe-steps", persist_state="session")
+        st.number_input("Seed", 0, 10_000, Recipe.seed, key="recipe-seed", persist_state="session")
+    return _chosen_recipe()
 
 
-def _preview(opened: Opened, question: Question, edits: Sequence[Edit], recipe: Recipe, note: str) -> None:
-    job = start_fix(opened, question, edits, recipe, note)
+def _chosen_recipe() -> Recipe:
+    """The recipe as its widgets stand, also inside a callback, whose arguments would be those of the last run."""
+    state = st.session_state
+    return Recipe(
+        strategy=state.get("recipe-strategy") or Recipe.strategy,
+        top=int(state.get("recipe-top") or Recipe.top),
+        steps=int(state.get("recipe-steps") or Recipe.steps),
+        seed=int(state.get("recipe-seed") or Recipe.seed),
+    )
+
+
+def _note_key(opened: Opened, question: Question) -> str:
+    return f"note of {opened.reference} {question.example_id}"
+
+
+def _preview(opened: Opened, question: Question) -> None:
+    edits = tray_of(opened, question.example_id).edits
+    note = str(st.session_state.get(_note_key(opened, question)) or "").strip()
+    job = start_fix(opened, question, edits, _chosen_recipe(), note)
     go("preview", question.parameters(opened) | {"job": job.id, "tray": encoded(edits)})

@@ -16,7 +16,7 @@ from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem
 from dashboard.preparing import show_progress
-from dashboard.state import filters, go, set_parameters, travel
+from dashboard.state import filters, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.mispredictions import filtered, neighbours
@@ -41,11 +41,10 @@ class View:
     reveal: bool
 
 
-def go_to(opened: Opened, example_id: str | None) -> None:
-    """Callback: another example with the same method and filter."""
+def go_to(example_id: str | None) -> None:
+    """Callback: another example with the same method and filter, and a tray of its own."""
     if example_id is not None:
-        kept = {name: st.query_params.get(name) for name in ("method", "measurement")}
-        go("investigate", {"project": opened.reference, "example": example_id} | kept | filters())
+        set_parameters(example=example_id, tray=None)
 
 
 def steps_between(opened: Opened, example_id: str) -> None:
@@ -69,7 +68,7 @@ def steps_between(opened: Opened, example_id: str) -> None:
             "Previous",
             key="previous",
             on_click=go_to,
-            args=(opened, before),
+            args=(before,),
             disabled=before is None,
             shortcut="p",
             icon=":material/chevron_left:",
@@ -78,7 +77,7 @@ def steps_between(opened: Opened, example_id: str) -> None:
             "Next",
             key="next",
             on_click=go_to,
-            args=(opened, after),
+            args=(after,),
             disabled=after is None,
             shortcut="n",
             icon=":material/chevron_right:",
@@ -98,16 +97,17 @@ def method_switch(opened: Opened, question: Question) -> None:
     with st.popover(f"Method: {titles[question.method]}", icon=":material/function:"):
         for info in list_methods():
             reason = reasons[info.name]
-            st.button(
-                info.title,
-                key=f"method-{info.name}",
-                width="stretch",
-                type="primary" if info.name == question.method else "secondary",
-                disabled=reason is not None,
-                on_click=choose_method,
-                args=(info.name, opened, question),
-            )
-            st.caption(escaped(reason or f"{info.one_line} ({info.citation}; {info.cost})"))
+            with st.container(gap="xxsmall"):
+                st.button(
+                    info.title,
+                    key=f"method-{info.name}",
+                    width="stretch",
+                    type="primary" if info.name == question.method else "secondary",
+                    disabled=reason is not None,
+                    on_click=choose_method,
+                    args=(info.name, opened, question),
+                )
+                st.caption(escaped(reason or f"{info.one_line} ({info.citation}; {info.cost})"))
 
 
 def measurement_changed() -> None:
@@ -209,8 +209,9 @@ def draw_influence(opened: Opened, question: Question, view: View, job: Job) -> 
     names = opened.project.class_names
     tray = tray_of(opened, question.example_id)
     about_culprits, about_helpers = subtitles(explanation.example, question.measurement)
+    seconds = max(explanation.seconds["total"], 0.01)
     st.caption(
-        f"Scores for {escaped(explanation.measurement_words)}, found in {explanation.seconds['total']:.2f} s. "
+        f"Scores for {escaped(explanation.measurement_words)}, found in {seconds:.2f} s. "
         f"{escaped(explanation.trust['sentence'])}"
     )
     influence(

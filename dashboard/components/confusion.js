@@ -30,7 +30,8 @@ export default function (component) {
       data: { focus: `${truth}-${predicted}` }, onclick: () => pick(truth, predicted),
     }, String(count)))
   }
-  const table = h("table", {},
+  const longest = Math.max(...classes.map((name) => name.length))
+  const table = h("table", { style: { "--names": `${Math.min(9, Math.max(4.6, 0.62 * longest))}rem` } },
     h("caption", { class: "visually-hidden" }, data.caption),
     h("thead", {}, h("tr", {}, h("td", { class: "corner muted small" }, "true ↓  predicted →"),
       ...classes.map((name) => heading(name, "predicted")))),

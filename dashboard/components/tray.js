@@ -10,7 +10,7 @@ export default function (component) {
           onchange: (event) => change(item.id, "relabel", event.target.value),
         }, ...data.classes.map((name) => h("option", { value: name, selected: name === item.label }, `→ ${name}`)))
       : h("span", { class: "chip helper" }, "up-weight")
-    return h("li", { class: item.action },
+    return h("li", { class: `${item.action} ${data.kind}` },
       exampleInput(data.kind, item.input, { size: 34, lines: 2, alt: `training example ${item.id}` }),
       h("div", { class: "facts" },
         h("div", { class: "small" }, h("span", { class: "muted" }, "label "), item.own_label,
