@@ -29,6 +29,7 @@ from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
 from attribution.projects.files import replacing, write_text
 from attribution.projects.project import PREPARED_FORMAT
+from attribution.projects.stamps import Stamp, stamp
 from attribution.representation import head_name
 from attribution.sources import load_task
 from attribution.task import Task
@@ -86,14 +87,14 @@ class _Preparation:
         started = time.perf_counter()
         report = self._reporter
         report(0.0, "Loading the model and its data")
-        fingerprint = self._project.fingerprint()
+        sources = {name: stamp(file) for name, file in self._project.source_files().items()}
         task = load_task(self._project)
         _check_labels(task)
         trajectory = Trajectory(task, self._device)
         model = trajectory.model_at(trajectory.final)
         head, problem = _head(task, model)
         plan = plan_index(GradientCapture(task, model).shapes, task.size("train"), len(trajectory.points))
-        self._resume_or_clear(fingerprint, plan)
+        self._resume_or_clear(sources, plan)
 
         kind = self._write_examples(task, report.share(0.02, 0.06))
         frozen.build(
@@ -121,7 +122,8 @@ class _Preparation:
             files |= {f"{folder}/{p.name}": p.stat().st_size for p in stored}
         record = {
             "format": PREPARED_FORMAT,
-            "fingerprint": fingerprint,
+            "recipe": self._project.recipe(),
+            "sources": sources,
             "class_names": list(task.class_names),
             "kind": kind,
             "n_train": task.size("train"),
@@ -137,10 +139,15 @@ class _Preparation:
         write_text(self._directory / "prepared.json", json.dumps(record, indent=2) + "\n")
         report(1.0, "Ready")
 
-    def _resume_or_clear(self, fingerprint: str, plan: IndexPlan) -> None:
+    def _resume_or_clear(self, sources: dict[str, Stamp], plan: IndexPlan) -> None:
         """Keep what an interrupted run of the same work left; delete anything else."""
         wanted = json.dumps(
-            {"fingerprint": fingerprint, "precision": self._precision, "plan": plan.description()}
+            {
+                "recipe": self._project.recipe(),
+                "sources": {name: found["sha256"] for name, found in sources.items()},
+                "precision": self._precision,
+                "plan": plan.description(),
+            }
         )
         marker = self._directory / "building.json"
         try:

@@ -22,6 +22,7 @@ from attribution.errors import NotFoundError, ProjectError
 from attribution.projects.files import write_text
 from attribution.projects.history import History
 from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, read_manifest
+from attribution.projects.stamps import unchanged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +78,12 @@ class Project:
     def prepared_directory(self) -> Path:
         return self.directory / "prepared"
 
-    def fingerprint(self) -> str:
-        """Digest of the manifest and of the files it names (size and time): changes when model or data do."""
-        digest = hashlib.sha256(self.manifest.model_dump_json().encode())
+    def source_files(self) -> dict[str, Path]:
+        """The files that hold model, data and checkpoints, by the name they are recorded under.
+
+        Raises:
+            ProjectError: one of them is missing.
+        """
         source = self.manifest.source
         if isinstance(source, TaskSource):
             files = [self.resolve(source.file)]
@@ -93,9 +97,16 @@ class Project:
                 raise ProjectError(
                     f"'{file}' is missing, which project '{self.name}' needs: put it back, or make the project again."
                 )
-            status = file.stat()
-            digest.update(f"{file.name}:{status.st_size}:{status.st_mtime_ns}".encode())
-        return digest.hexdigest()[:16]
+        return {self._recorded_name(file): file for file in files}
+
+    def _recorded_name(self, file: Path) -> str:
+        """Relative to the project where it lies inside, so that a project can be moved."""
+        return str(file.relative_to(self.directory)) if file.is_relative_to(self.directory) else str(file)
+
+    def recipe(self) -> str:
+        """Digest of what the manifest says about source, checkpoints and training (not its title)."""
+        said = self.manifest.model_dump_json(include={"source", "checkpoints", "training"})
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     # -- what was prepared --------------------------------------------------------------------------------------
 
@@ -128,10 +139,13 @@ class Project:
                 (self.prepared_directory / name).stat().st_size == size
                 for name, size in record["files"].items()
             )
+            files = self.source_files()
             return (
                 complete
                 and record["format"] == PREPARED_FORMAT
-                and record["fingerprint"] == self.fingerprint()
+                and record["recipe"] == self.recipe()
+                and record["sources"].keys() == files.keys()
+                and all(unchanged(file, record["sources"][name]) for name, file in files.items())
             )
         except (ProjectError, OSError, KeyError, TypeError, AttributeError):
             return False
@@ -258,6 +272,6 @@ def create_project(directory: str | Path, manifest: Manifest) -> Project:
         ProjectError: a file that the manifest names is missing, or the folder cannot be written.
     """
     path = Path(directory).expanduser().absolute()
-    Project(path, manifest).fingerprint()
+    Project(path, manifest).source_files()
     write_text(path / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
     return Project.open(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ def test_a_changed_task_file_makes_a_project_unprepared(tmp_path: Path) -> None:
     assert not Project.open(project.directory).prepared
     with pytest.raises(ProjectError, match="changed since: run tracefix prepare"):
         Engine(project, device="cpu")
+
+
+def test_a_copied_project_is_still_prepared(tmp_path: Path) -> None:
+    project = project_of(tmp_path / "project", trained_mlp)
+    prepare(project, device="cpu")
+    copied = Project.open(
+        shutil.copytree(project.directory, tmp_path / "copy", copy_function=shutil.copyfile)
+    )
+    assert copied.prepared
 
 
 @pytest.mark.parametrize(
