@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attribution import frozen
 from attribution.batches import labels_of
+from attribution.curvature.store import CurvatureStore
 from attribution.devices import check_precision, resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
@@ -60,6 +61,13 @@ class Engine:
         self.facts = ProjectFacts.of(project)
         self._trajectory = Trajectory(self.task, self.device)
         self._index = GradientIndex(project.prepared_directory / "index", self.device)
+        self._curvature = CurvatureStore(
+            self.task,
+            self._trajectory,
+            project.prepared_directory / "curvature",
+            self.device,
+            gradient_batch_size(self.task),
+        )
         self._labels = labels_of(self.task, "train")
         self._lock = threading.RLock()
         self._remembered: OrderedDict[tuple[str, str, str, bool], Explanation] = OrderedDict()
@@ -169,6 +177,7 @@ class Engine:
             task=self.task,
             trajectory=self._trajectory,
             index=self._index,
+            curvature=self._curvature,
             head=self.facts.head or "",
             position=position,
             measurement=measurement_for(

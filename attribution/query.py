@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from attribution.batches import Batch, batch_of, batches
-from attribution.capture import GradientCapture, PerExampleGradients
+from attribution.capture import DenseGradient, GradientCapture, PerExampleGradients
+from attribution.curvature.store import CurvatureStore
 from attribution.index import GradientIndex
 from attribution.measurements import Measurement, logit_gradient
 from attribution.progress import SILENT, Reporter
@@ -36,7 +37,7 @@ class Query:
     """One measurement of one test example, to be traced to the training examples.
 
     Args:
-        task, trajectory, index: the loaded project.
+        task, trajectory, index, curvature: the loaded project.
         head: name of the layer that reads the representation.
         position: row of the test example.
         measurement: what is explained.
@@ -48,6 +49,7 @@ class Query:
     task: Task
     trajectory: Trajectory
     index: GradientIndex
+    curvature: CurvatureStore
     head: str
     position: int
     measurement: Measurement
@@ -58,6 +60,7 @@ class Query:
     use_index: bool = True
     reporter: Reporter = SILENT
     _gradients: dict[int, _Gradient] = field(default_factory=dict)
+    _preconditioned: dict[int, _Gradient] = field(default_factory=dict)
 
     # -- points of the run --------------------------------------------------------------------------------------
 
@@ -77,6 +80,7 @@ class Query:
             self.task,
             self.trajectory,
             self.index,
+            self.curvature,
             self.head,
             self.position,
             self.measurement,
@@ -87,16 +91,23 @@ class Query:
             False,
             self.reporter,
             self._gradients,
+            self._preconditioned,
         )
 
     # -- gradients ----------------------------------------------------------------------------------------------
 
     def dots(self, point: Point) -> Tensor:
         """g_f · g_i at a point, for each training example: float64 (N,) or (len(positions),)."""
-        query = self._gradient(point)
-        if self.use_index:
-            return self.index.dots(point.number, query.compressed).double()
-        return self._fresh(point, query)[0]
+        return self._dots(point, self._gradient(point))
+
+    def influence(self, point: Point) -> Tensor:
+        """-(1/N) g_fᵀ (H + λI)⁻¹ g_i at a point, with the automatic damping λ, for each training example."""
+        if point.number not in self._preconditioned:
+            curvature = self.curvature.at(point, self.reporter)
+            damping = self.curvature.damping.absolute(curvature.mean_eigenvalue())
+            blocks = curvature.inverse(self._gradient(point).blocks, damping)
+            self._preconditioned[point.number] = self._compressed(blocks)
+        return -self._dots(point, self._preconditioned[point.number]) / self.task.size("train")
 
     def norms(self, point: Point) -> Tensor:
         """‖g_i‖ at a point, for each training example."""
@@ -157,10 +168,21 @@ class Query:
             found: PerExampleGradients = self._capture(point).gradients(
                 batch.inputs, batch.labels, self.measurement.value
             )
-            self._gradients[point.number] = _Gradient(
-                found.dense(), self.index.projection(found)[0], float(found.norm_squared()[0].sqrt())
-            )
+            self._gradients[point.number] = self._compressed(found.dense())
         return self._gradients[point.number]
+
+    def _compressed(self, blocks: dict[str, Tensor]) -> _Gradient:
+        """A gradient (1, *shape) by block, with what the index needs of it."""
+        gradient = PerExampleGradients(
+            {name: DenseGradient(block) for name, block in blocks.items()}, torch.zeros(1), torch.zeros(1, 1)
+        )
+        norm = float(gradient.norm_squared()[0].sqrt())
+        return _Gradient(blocks, self.index.projection(gradient)[0], norm)
+
+    def _dots(self, point: Point, query: _Gradient) -> Tensor:
+        if self.use_index:
+            return self.index.dots(point.number, query.compressed).double()
+        return self._fresh(point, query)[0]
 
     def _fresh(self, point: Point, query: _Gradient) -> tuple[Tensor, Tensor]:
         """Exact inner products and norms, from gradients computed now."""

@@ -1,0 +1,70 @@
+"""Choosing the damping without retraining anything.
+
+A parameter direction of curvature σ is settled by training only if ηKσ is large, ηK being the sum of the learning
+rates over all steps (times 1/(1-β) with momentum β). SOURCE (Bae et al. 2024) makes this exact for a quadratic and
+is close to damping by 1/(ηK); measured on four settings (digits noisy and clean, Fashion-MNIST noisy and full),
+a tenth of that is within .01 LDS of the best damping of all that were swept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from attribution.task import Task
+
+SHARE_OF_INVERSE_LENGTH = 0.1
+SHARE_OF_MEAN = 0.1
+
+
+@dataclass(frozen=True)
+class Damping:
+    """How much is added to every eigenvalue, and why, in words.
+
+    ``relative`` says that ``value`` multiplies the mean eigenvalue; otherwise it is added as it is.
+    """
+
+    value: float
+    relative: bool
+    reason: str
+
+    def absolute(self, mean_eigenvalue: float) -> float:
+        """The damping in the curvature's own unit."""
+        return self.value * mean_eigenvalue if self.relative else self.value
+
+
+def automatic_damping(task: Task) -> Damping:
+    """0.1/(ηK) where the training record says ηK, else a tenth of the mean eigenvalue."""
+    length = training_length(task)
+    if length is None:
+        return Damping(
+            SHARE_OF_MEAN,
+            relative=True,
+            reason="0.1 of the mean eigenvalue, because the training record does not say how long SGD ran",
+        )
+    return Damping(
+        SHARE_OF_INVERSE_LENGTH / length, relative=False, reason=f"0.1/(ηK) with ηK = {length:.4g}"
+    )
+
+
+def training_length(task: Task) -> float | None:
+    """ηK: the sum of learning rates over all steps, divided by 1 - momentum; None where unknown or not SGD.
+
+    Between the points at which the learning rate is known (start and checkpoints) it is taken as linear.
+    """
+    if task.optimizer != "sgd" or not 0 <= task.momentum < 1:
+        return None
+    known = {c.step: float(c.learning_rate) for c in task.checkpoints}
+    if task.learning_rate is not None and 0 not in known:
+        known[0] = task.learning_rate
+    if not known:
+        return None
+    last = max(known)
+    end = max(task.steps or last, last)
+    points = sorted(known.items())
+    if points[0][0] > 0:
+        points.insert(0, (0, points[0][1]))
+    if end > last:
+        points.append((end, known[last]))
+    total = sum((s1 - s0) * (r0 + r1) / 2 for (s0, r0), (s1, r1) in pairwise(points))
+    return total / (1 - task.momentum) if total > 0 else None

@@ -1,0 +1,240 @@
+"""EK-FAC: Kronecker-factored eigenbases with eigenvalues measured in them (George et al. 2018, Grosse et al. 2023).
+
+For a matrix block with per-example gradient G = Σ_t left_t ⊗ right_t, the curvature is taken as diagonal in the
+basis Q_S ⊗ Q_A, where Q_A and Q_S are the eigenvectors of E[right rightᵀ] and E[left leftᵀ], and
+
+    Λ_jk = E[((Q_Sᵀ G Q_A)_jk)²]
+
+with gradients of the loss at labels drawn from the model's own predictions (the true Fisher, which for
+cross-entropy is the Gauss-Newton matrix; labels from the data would give the empirical Fisher).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attribution.batches import batch_count, batches
+from attribution.capture import (
+    BlockGradient,
+    EmbeddingGradient,
+    FactoredGradient,
+    GradientCapture,
+    PerExampleGradients,
+)
+from attribution.capture.capture import ValueFunction
+from attribution.errors import NumericalError
+from attribution.progress import SILENT, Reporter
+from attribution.projects.files import replacing
+from attribution.task import LossFunction, Task
+
+LARGEST_VECTOR_BASIS = 2048
+"""Vector blocks (P,) up to this size get a full eigenbasis; longer ones stay diagonal."""
+
+LARGEST_MATRIX_SIDE = 8192
+"""Sides of a matrix block beyond this keep the standard basis (embedding tables, whose factor is diagonal anyway)."""
+
+
+@dataclass
+class _Block:
+    """Eigenbases (None for the standard basis) and eigenvalues of one block."""
+
+    left: Tensor | None
+    right: Tensor | None
+    eigenvalues: Tensor
+
+    def rotate(self, vectors: Tensor) -> Tensor:
+        """(Q, *shape) into the eigenbasis."""
+        if self.left is not None:
+            vectors = torch.einsum("oj,qoi->qji", self.left, vectors)
+        return vectors if self.right is None else vectors @ self.right
+
+    def rotate_back(self, vectors: Tensor) -> Tensor:
+        """The inverse of `rotate`."""
+        if self.left is not None:
+            vectors = torch.einsum("oj,qji->qoi", self.left, vectors)
+        return vectors if self.right is None else vectors @ self.right.T
+
+
+class EKFAC:
+    """A fitted EK-FAC approximation; see `fit_ekfac`."""
+
+    def __init__(self, blocks: dict[str, _Block]) -> None:
+        self._blocks = blocks
+
+    def inverse(self, vectors: dict[str, Tensor], damping: float) -> dict[str, Tensor]:
+        """``(H + damping·I)⁻¹ v`` for Q vectors by block (Q, *shape).
+
+        Raises:
+            NumericalError: the result is not finite.
+        """
+        result = {}
+        for name, block in self._blocks.items():
+            result[name] = block.rotate_back(block.rotate(vectors[name]) / (block.eigenvalues + damping))
+            if not bool(torch.isfinite(result[name]).all()):
+                raise NumericalError(
+                    f"The damped curvature of '{name}' cannot be inverted: use a larger damping, or another method."
+                )
+        return result
+
+    def mean_eigenvalue(self) -> float:
+        """Trace over dimension."""
+        total = sum(float(block.eigenvalues.sum()) for block in self._blocks.values())
+        return total / sum(block.eigenvalues.numel() for block in self._blocks.values())
+
+    def to(self, device: torch.device | str) -> EKFAC:
+        """The same on another device."""
+        moved = {
+            name: _Block(
+                None if b.left is None else b.left.to(device),
+                None if b.right is None else b.right.to(device),
+                b.eigenvalues.to(device),
+            )
+            for name, b in self._blocks.items()
+        }
+        return EKFAC(moved)
+
+    def save(self, file: Path) -> None:
+        """Write to a safetensors file, atomically."""
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {}
+        for name, block in self._blocks.items():
+            parts = {"left": block.left, "right": block.right, "eigenvalues": block.eigenvalues}
+            tensors |= {f"{name}|{part}": t.cpu().contiguous() for part, t in parts.items() if t is not None}
+        with replacing(file) as temporary:
+            save_file(tensors, str(temporary))
+
+    @classmethod
+    def load(cls, file: Path) -> EKFAC:
+        """Read what `save` wrote."""
+        from safetensors.torch import load_file
+
+        tensors = load_file(str(file))
+        names = dict.fromkeys(key.rpartition("|")[0] for key in tensors)
+        return cls(
+            {
+                name: _Block(
+                    tensors.get(f"{name}|left"), tensors.get(f"{name}|right"), tensors[f"{name}|eigenvalues"]
+                )
+                for name in names
+            }
+        )
+
+
+def fit_ekfac(
+    task: Task,
+    capture: GradientCapture,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int,
+    seed: int = 0,
+    positions: Sequence[int] | None = None,
+    reporter: Reporter = SILENT,
+    message: str = "Curvature",
+) -> EKFAC:
+    """Fit EK-FAC at the parameters that ``capture.model`` has now: one pass for the bases, one for the eigenvalues.
+
+    Args:
+        positions: training examples to fit on; all by default.
+        seed: of the sampled labels, which depend on the example alone and not on batches or their order.
+    """
+    size = task.size("train") if positions is None else len(positions)
+    count = batch_count(size, batch_size)
+    noise = torch.rand(task.size("train"), generator=torch.Generator().manual_seed(seed))
+    second_moments: dict[str, _Moments] = {}
+
+    loss = _loss_at_sampled_labels(task.loss)
+
+    def passes(share: Reporter, words: str) -> Iterator[PerExampleGradients]:
+        for batch in share.track(batches(task, "train", batch_size, positions), count, words):
+            moved = batch.to(device)
+            # The random numbers take the labels' place, so that each example meets its own whatever the batch.
+            yield capture.gradients(moved.inputs, noise[batch.positions].to(device), loss)
+
+    for gradients in passes(reporter.share(0.0, 0.5), f"{message}: bases"):
+        for name, block in gradients.blocks.items():
+            second_moments.setdefault(name, _Moments()).add(block)
+    fitted = {}
+    for name, moments in second_moments.items():
+        left, right = moments.bases()
+        fitted[name] = _Block(left, right, torch.zeros(()))
+    sums: dict[str, Tensor] = {}
+    for gradients in passes(reporter.share(0.5, 1.0), f"{message}: eigenvalues"):
+        for name, gradient in gradients.blocks.items():
+            squares = _rotated(fitted[name], gradient).square().sum(dim=0)
+            sums[name] = squares if name not in sums else sums[name] + squares
+    for name, fit in fitted.items():
+        fit.eigenvalues = sums[name] / size
+    return EKFAC(fitted)
+
+
+def _loss_at_sampled_labels(loss: LossFunction) -> ValueFunction:
+    return lambda logits, uniform: loss(logits, sampled_labels(logits, uniform))
+
+
+def sampled_labels(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Labels (B,) drawn from softmax(logits) by inverting its distribution at ``uniform`` (B,) in [0, 1)."""
+    cumulative = logits.detach().double().softmax(dim=1).cumsum(dim=1)
+    return (cumulative < uniform.double().unsqueeze(1)).sum(dim=1).clamp_max(logits.shape[1] - 1)
+
+
+class _Moments:
+    """Sums of left leftᵀ and right rightᵀ over examples and positions."""
+
+    def __init__(self) -> None:
+        self._left: Tensor | None = None
+        self._right: Tensor | None = None
+
+    def add(self, block: BlockGradient) -> None:
+        if isinstance(block, FactoredGradient):
+            # Positions without gradient (padding, tokens that do not matter) say nothing about the parameters.
+            used = (block.left != 0).any(dim=2)
+            self._left = _plus(self._left, _second_moment(block.left[used]))
+            self._right = _plus(self._right, _second_moment(block.right[used]))
+        elif isinstance(block, EmbeddingGradient):
+            self._right = _plus(self._right, _second_moment(block.right.flatten(0, 1)))
+        else:
+            values = block.dense()
+            if values.dim() == 3:
+                self._left = _plus(self._left, _second_moment(values.transpose(1, 2).flatten(0, 1)))
+                self._right = _plus(self._right, _second_moment(values.flatten(0, 1)))
+            elif values.shape[1] <= LARGEST_VECTOR_BASIS:
+                self._right = _plus(self._right, _second_moment(values))
+
+    def bases(self) -> tuple[Tensor | None, Tensor | None]:
+        return _eigenvectors(self._left), _eigenvectors(self._right)
+
+
+def _plus(total: Tensor | None, part: Tensor | None) -> Tensor | None:
+    if part is None:
+        return total
+    return part if total is None else total + part
+
+
+def _second_moment(rows: Tensor) -> Tensor | None:
+    return None if rows.shape[1] > LARGEST_MATRIX_SIDE else rows.T @ rows
+
+
+def _eigenvectors(moment: Tensor | None) -> Tensor | None:
+    if moment is None:
+        return None
+    # float64: float32 eigensolvers fail on the nearly singular moments that well-fitted models have.
+    vectors: Tensor = torch.linalg.eigh(moment.double().cpu()).eigenvectors
+    return vectors.to(moment)
+
+
+def _rotated(block: _Block, gradient: BlockGradient) -> Tensor:
+    """Per-example gradients (B, *shape) in the eigenbasis."""
+    if isinstance(gradient, FactoredGradient):
+        left = gradient.left if block.left is None else gradient.left @ block.left
+        right = gradient.right if block.right is None else gradient.right @ block.right
+        return torch.bmm(left.transpose(1, 2), right)
+    if isinstance(gradient, EmbeddingGradient):
+        right = gradient.right if block.right is None else gradient.right @ block.right
+        return EmbeddingGradient(gradient.ids, right, gradient.rows).dense()
+    return block.rotate(gradient.dense())

@@ -1,0 +1,197 @@
+"""Curvature against dense oracles, and influence against real retraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, hessian
+
+from attribution import Checkpoint, Task
+from attribution.batches import batch_of
+from attribution.capture import GradientCapture
+from attribution.curvature import EKFAC, automatic_damping, fit_ekfac
+from attribution.curvature.ekfac import _loss_at_sampled_labels, sampled_labels
+from attribution.curvature.exact import fit_exact
+from tests.unit.built_projects import engine_of
+from tests.unit.tiny_models import (
+    Pairs,
+    TextModel,
+    convolutional,
+    images,
+    labels,
+    mlp,
+    settled,
+    task_of,
+    texts,
+)
+
+COUNT = 60
+
+
+def linear_task() -> Task:
+    torch.manual_seed(0)
+    return task_of(nn.Linear(4, 3), torch.randn(COUNT, 4), labels(COUNT))
+
+
+def test_the_exact_curvature_of_a_linear_model_is_its_hessian() -> None:
+    """For a linear model the Gauss-Newton matrix of cross-entropy is the Hessian, which torch.func gives."""
+    task = linear_task()
+    found = fit_exact(task, GradientCapture(task, task.model), batch_size=7).matrix
+    inputs = torch.stack([task.train[i][0] for i in range(COUNT)])
+    classes = torch.tensor(task.train.labels)  # type: ignore[attr-defined]
+
+    def loss(block: Tensor) -> Tensor:  # one row per output: weights, then the bias, as in the block
+        parameters = {"weight": block[:, :-1], "bias": block[:, -1]}
+        return nn.functional.cross_entropy(functional_call(task.model, parameters, (inputs,)), classes)
+
+    block = torch.cat([task.model.weight, task.model.bias.unsqueeze(1)], dim=1).detach()  # type: ignore[operator,union-attr]
+    expected = hessian(loss)(block).reshape(15, 15).double()
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_exact_inverse_solves_the_system() -> None:
+    task = task_of(settled(mlp()), torch.randn(COUNT, 5), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    curvature = fit_exact(task, capture, batch_size=16)
+    vectors = {name: torch.randn(2, *shape) for name, shape in capture.shapes.items()}
+    solved = curvature.inverse(vectors, 0.05)
+    flat = torch.cat([solved[name].flatten(1) for name in capture.shapes], dim=1).double()
+    back = flat @ curvature.matrix + 0.05 * flat
+    expected = torch.cat([vectors[name].flatten(1) for name in capture.shapes], dim=1).double()
+    assert torch.allclose(back, expected, atol=1e-4)
+
+
+def test_ekfac_keeps_the_trace_and_equals_the_fisher_in_its_basis() -> None:
+    """In its own eigenbasis the diagonal of EK-FAC is exact: the trace is that of the sampled Fisher."""
+    for model, inputs in (
+        (mlp(), torch.randn(COUNT, 5)),
+        (convolutional(), images(COUNT)),
+        (TextModel(), texts(COUNT)),
+    ):
+        task = task_of(settled(model), inputs, labels(COUNT))
+        capture = GradientCapture(task, task.model)
+        fitted = fit_ekfac(task, capture, batch_size=16, seed=4)
+        noise = torch.rand(COUNT, generator=torch.Generator().manual_seed(4))
+        batch = batch_of(task, "train", range(COUNT))
+        norms = capture.gradients(batch.inputs, noise, _loss_at_sampled_labels(task.loss)).norm_squared()
+        total = sum(int(np.prod(shape)) for shape in capture.shapes.values())
+        assert fitted.mean_eigenvalue() * total == pytest.approx(float(norms.mean()), rel=1e-3)
+
+
+def test_batch_size_changes_no_curvature() -> None:
+    task = task_of(settled(convolutional()), images(COUNT), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    vectors = {name: torch.randn(1, *shape) for name, shape in capture.shapes.items()}
+    first, second = (fit_ekfac(task, capture, batch_size=size).inverse(vectors, 0.1) for size in (7, 60))
+    for name in vectors:
+        assert torch.allclose(first[name], second[name], rtol=1e-3, atol=1e-3)
+
+
+def test_saving_keeps_every_number(tmp_path: Path) -> None:
+    task = task_of(settled(mlp()), torch.randn(COUNT, 5), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    fitted = fit_ekfac(task, capture, batch_size=16)
+    fitted.save(tmp_path / "curvature.safetensors")
+    loaded = EKFAC.load(tmp_path / "curvature.safetensors")
+    vectors = {name: torch.randn(1, *shape) for name, shape in capture.shapes.items()}
+    first, second = fitted.inverse(vectors, 0.1), loaded.inverse(vectors, 0.1)
+    assert all(torch.allclose(first[name], second[name], rtol=1e-5, atol=1e-5) for name in vectors)
+
+
+def test_sampled_labels_follow_the_model() -> None:
+    logits = torch.log(torch.tensor([0.2, 0.5, 0.3])).repeat(30_000, 1)
+    drawn = sampled_labels(logits, torch.rand(30_000, generator=torch.Generator().manual_seed(0)))
+    shares = torch.bincount(drawn, minlength=3) / 30_000
+    assert torch.allclose(shares, torch.tensor([0.2, 0.5, 0.3]), atol=0.01)
+
+
+def test_the_damping_rule() -> None:
+    data = Pairs([torch.zeros(2)] * 2, [0, 1])
+    common = {"model": nn.Linear(2, 2), "train": data, "test": data, "class_names": ["a", "b"]}
+    linear_decay = Task(
+        **common,
+        momentum=0.9,
+        learning_rate=0.1,
+        steps=400,
+        checkpoints=[Checkpoint({}, 0.05, 200), Checkpoint({}, 0.0, 400)],
+    )
+    # Half of 0.1 on average over 400 steps is 20, and momentum makes it 200.
+    assert automatic_damping(linear_decay).absolute(123.0) == pytest.approx(0.1 / 200)
+    unknown = automatic_damping(Task(**common))
+    assert (
+        unknown.relative
+        and unknown.absolute(2.0) == pytest.approx(0.2)
+        and "0.1 of the mean" in unknown.reason
+    )
+    assert automatic_damping(Task(**common, optimizer="adamw", learning_rate=0.1, steps=5)).relative
+
+
+def test_influence_is_the_effect_of_leaving_out(tmp_path: Path) -> None:
+    """Regularised logistic regression, where EK-FAC's only layer is checked against real leave-one-out retraining."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(100, 4, generator=generator)
+    classes = (inputs[:, 0] + 0.8 * torch.randn(100, generator=generator) > 0).long()
+    count, strength = 80, 0.05
+
+    def fitted(kept: Tensor) -> nn.Module:
+        model = nn.Linear(4, 2)
+        nn.init.zeros_(model.weight)
+        nn.init.zeros_(model.bias)
+        optimizer = torch.optim.LBFGS(
+            model.parameters(), max_iter=300, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            losses = nn.functional.cross_entropy(model(inputs[:count]), classes[:count], reduction="none")
+            loss = (losses * kept).sum() / count + strength / 2 * sum(
+                p.square().sum() for p in model.parameters()
+            )
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return model.eval()
+
+    task = Task(
+        model=fitted(torch.ones(count)),
+        train=Pairs(inputs[:count], classes[:count].tolist()),
+        test=Pairs(inputs[count:], classes[count:].tolist()),
+        class_names=["no", "yes"],
+    )
+    capture = GradientCapture(task, task.model)
+    curvature = fit_exact(task, capture, batch_size=40)
+    train = batch_of(task, "train", range(count))
+    gradients = capture.gradients(train.inputs, train.labels, task.loss)
+    test = batch_of(task, "test", [3])
+
+    def margin(logits: Tensor, labels: Tensor) -> Tensor:
+        return logits[:, 1] - logits[:, 0]
+
+    query = capture.gradients(test.inputs, test.labels, margin).dense()
+    scores = -gradients.dot(curvature.inverse(query, strength))[:, 0] / count
+    whole = float(margin(task.model(test.inputs), test.labels).detach())
+    changes = []
+    for left_out in range(count):
+        kept = torch.ones(count)
+        kept[left_out] = 0
+        changes.append(float(margin(fitted(kept)(test.inputs), test.labels).detach()) - whole)
+    slope, _ = np.polyfit(-scores.numpy(), changes, 1)
+    assert np.corrcoef(-scores.numpy(), changes)[0, 1] > 0.99
+    assert slope == pytest.approx(1, abs=0.1)
+
+
+def test_ekfac_and_path_explain(tmp_path: Path) -> None:
+    from tests.unit.test_methods import trained_mlp
+
+    engine = engine_of(tmp_path / "project", trained_mlp)
+    wrong = engine.project.mispredictions()[0]["id"]
+    for method in ("ekfac", "path"):
+        indexed = engine.explain(wrong, method=method)
+        fresh = engine.explain(wrong, method=method, use_index=False)
+        assert np.allclose(indexed.scores, fresh.scores, rtol=1e-3, atol=1e-4 * np.abs(fresh.scores).max())
+    assert (engine.project.prepared_directory / "curvature" / "point-0.ekfac.safetensors").exists()
