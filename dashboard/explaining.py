@@ -87,9 +87,13 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
     shelf = engine_shelf()
 
     def work(reporter: Reporter) -> Explanation:
-        engine = shelf.get(opened, reporter)
+        engine = shelf.get(opened, reporter.share(0.0, 0.2))
+        reporter(0.2, "Comparing with the training examples")
         return engine.explain(
-            question.example_id, method=question.method, measurement=question.measurement, reporter=reporter
+            question.example_id,
+            method=question.method,
+            measurement=question.measurement,
+            reporter=reporter.share(0.2, 1.0),
         )
 
     return job_queue().submit(

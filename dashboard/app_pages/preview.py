@@ -21,7 +21,13 @@ from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.accuracy import percent, points
 from dashboard.views.curves import probability_curves
-from dashboard.views.fixes import accuracy_change, controls_sentence, steps_sentence, verdict
+from dashboard.views.fixes import (
+    accuracy_change,
+    controls_sentence,
+    harm_sentence,
+    steps_sentence,
+    verdict,
+)
 
 POLL_SECONDS = 0.4
 PATIENCE = 0.3
@@ -194,6 +200,9 @@ def per_class(fix: FixRecord) -> None:
 def draw_fix(opened: Opened, fix: FixRecord) -> None:
     """The whole preview of a fix."""
     st.markdown(f"**{escaped(steps_sentence(fix))}** {escaped(controls_sentence(fix))}")
+    harm = harm_sentence(fix)
+    if harm is not None:
+        st.warning(harm, icon=":material/trending_down:")
     example_side, proof_side = st.columns([1, 2], gap="large")
     with example_side:
         st.subheader("Before and after", anchor=False)

@@ -33,7 +33,7 @@ export default function (component) {
   const longest = Math.max(...classes.map((name) => name.length))
   const table = h("table", { style: { "--names": `${Math.min(9, Math.max(4.6, 0.62 * longest))}rem` } },
     h("caption", { class: "visually-hidden" }, data.caption),
-    h("thead", {}, h("tr", {}, h("td", { class: "corner muted small" }, "true ↓  predicted →"),
+    h("thead", {}, h("tr", {}, h("td", { class: "corner muted small" }, "true ↓", h("br"), "predicted →"),
       ...classes.map((name) => heading(name, "predicted")))),
     h("tbody", {}, ...classes.map((name, i) => h("tr", {}, heading(name, "true"), ...classes.map((_, j) => cell(i, j))))))
   show(parentElement, h("div", { class: "frame" }, table))

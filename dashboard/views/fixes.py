@@ -39,6 +39,18 @@ def controls_sentence(fix: FixRecord) -> str:
     return f"A control fixed it too, in more steps ({names}): the chosen examples matter a little."
 
 
+def harm_sentence(fix: FixRecord) -> str | None:
+    """A warning where the test accuracy falls by more than chance explains; None otherwise."""
+    low, high = fix.accuracy_interval
+    if high >= 0:
+        return None
+    fall = 100 * (fix.accuracy_before - fix.accuracy_after)
+    return (
+        f"Test accuracy falls by {fall:.1f} points (95 % interval {-100 * high:.1f} to {-100 * low:.1f}): "
+        "try fewer steps, other examples, or another strategy."
+    )
+
+
 def verdict(fixed: bool, steps: int) -> str:
     """One cell of the comparison: the result and the steps it took."""
     return f"Fixed in {steps} step{'s' if steps != 1 else ''}" if fixed else f"Not fixed in {steps} steps"

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from attribution.projects import Edit
+from attribution.projects import Edit, FixRecord
 from dashboard.messages import escaped
 from dashboard.tray import changed, decoded, encoded
 from dashboard.views.accuracy import points, wilson_interval
+from dashboard.views.fixes import controls_sentence, harm_sentence, result_chip, steps_sentence
 from dashboard.views.mispredictions import filtered, neighbours, sorted_by
 
 IDS = ["a", 'b"', "ü/3", "[x]"]
@@ -101,3 +102,82 @@ def test_escaping_leaves_nothing_to_markdown(text: str) -> None:
     for position, character in enumerate(shown):
         if character in "*$[]<>`#|:":
             assert shown[position - 1] == "\\"
+
+
+def fix_with(
+    steps: int | None, controls: list[int | None], interval: tuple[float, float] = (-0.01, 0.01)
+) -> FixRecord:
+    """A fix and its controls by the steps they took; None where nothing was fixed."""
+    curve = [{"step": 0, "true": 0.1, "predicted_before": 0.9}]
+    return FixRecord.model_validate(
+        {
+            "fix_id": "fix-1",
+            "created": "2026-01-01T00:00:00+00:00",
+            "project": "p",
+            "test_id": "1",
+            "true": "a",
+            "strategy": "helpers",
+            "method": "tracin",
+            "measurement": "margin",
+            "seed": 0,
+            "device": "cpu",
+            "edits": [{"train_id": "1", "action": "upweight"}, {"train_id": "2", "action": "upweight"}],
+            "train_ids": ["1", "2"],
+            "learning_rate": 0.1,
+            "max_steps": 50,
+            "before": {"predicted": "b", "probabilities": {"a": 0.1, "b": 0.9}},
+            "after": {"predicted": "a", "probabilities": {"a": 0.9, "b": 0.1}},
+            "fixed": steps is not None,
+            "steps": steps or 50,
+            "seconds": 1.0,
+            "probability_per_step": curve,
+            "accuracy_before": 0.9,
+            "accuracy_after": 0.9 + sum(interval) / 2,
+            "accuracy_interval": interval,
+            "per_class": [],
+            "newly_fixed": [],
+            "newly_broken": [],
+            "controls": [
+                {
+                    "name": f"c{number}",
+                    "title": f"Control {number}",
+                    "train_ids": [],
+                    "fixed": taken is not None,
+                    "steps": taken or 50,
+                    "accuracy_after": 0.9,
+                    "newly_fixed": 0,
+                    "newly_broken": 0,
+                    "probability_per_step": curve,
+                }
+                for number, taken in enumerate(controls)
+            ],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "controls", "words"),
+    [
+        (3, [None, None], "None of the 2 controls fixed it: the chosen examples matter."),
+        (3, [None, 2], "A control fixed it as fast or faster (control 1)"),
+        (3, [3, 9], "A control fixed it as fast or faster (control 0 and control 1)"),
+        (3, [None, 9], "A control fixed it too, in more steps (control 1)"),
+        (None, [None, 9], "Not fixed, though a control was (control 1)"),
+        (None, [None, None], "Not fixed, and none of the 2 controls either"),
+        (3, [], "No control was run"),
+    ],
+)
+def test_fixed_is_said_beside_the_controls(steps: int | None, controls: list[int | None], words: str) -> None:
+    assert controls_sentence(fix_with(steps, controls)).startswith(words)
+
+
+def test_a_fix_is_never_called_a_retrain() -> None:
+    assert steps_sentence(fix_with(1, [])) == "2 up-weighted training examples, after 1 step, not a retrain."
+    assert result_chip(fix_with(3, [None, 2])) == "Fixed · controls 1 of 2"
+
+
+def test_harm_is_said_where_chance_does_not_explain_it() -> None:
+    assert harm_sentence(fix_with(3, [], (-0.02, 0.01))) is None
+    assert str(harm_sentence(fix_with(3, [], (-0.09, -0.05)))).startswith(
+        "Test accuracy falls by 7.0 points (95 % interval 5.0 to 9.0)"
+    )

@@ -138,14 +138,6 @@ def test_hostile_words_are_shown_and_never_run(page: Page, server: Server) -> No
         expect(page.get_by_test_id(container).locator("img[src=x]")).to_have_count(0)
 
 
-def test_a_cancelled_explanation_offers_to_try_again(page: Page, digits: Project) -> None:
-    """Cancelling may come too late for quick work; either way the page says what is."""
-    page.goto(f"/investigate?project=digits&example={digits.mispredictions()[4]['id']}&method=representation")
-    again = page.get_by_role("button", name="Try again")
-    cancel = page.get_by_role("button", name="Cancel")
-    expect(again.or_(heading(page, "Culprits")).or_(cancel).first).to_be_visible(timeout=WORK_PATIENCE)
-
-
 def test_notes_and_delete_with_undo(page: Page, digits: Project) -> None:
     investigate(page, digits.mispredictions()[2]["id"])
     page.get_by_role("textbox", name="Note").fill("first <b>idea</b>")

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from attribution.projects import Project
 from tests.browser.conftest import Server
-from tests.browser.screens import cards, heading, rows, screenshot
+from tests.browser.screens import SCREENSHOTS, cards, heading, rows, screenshot
 
 MISPREDICTIONS = "Mispredictions: activate a row to investigate it"
 HISTORY = "Kept fixes: activate a row to open it again"
@@ -77,8 +77,12 @@ def test_loop_on_fashion_from_the_card(page: Page, server: Server) -> None:
     card = page.locator(".st-key-card-fashion")
     card.get_by_role("button", name="Prepare and open").click()
     expect(card.get_by_role("progressbar")).to_be_visible()
-    screenshot_while_running = page.screenshot()
-    assert screenshot_while_running
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "preparing.png")
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.get_by_text("Cancelled: nothing was changed")).to_be_visible()
+    card.get_by_role("button", name="Prepare and open").click()
+    expect(card.get_by_role("progressbar")).to_be_visible()
     page.reload()
     expect(card.get_by_role("button", name="Cancel")).to_be_visible()
     expect(heading(page, "Mispredictions")).to_be_visible(timeout=PREPARATION_PATIENCE)
