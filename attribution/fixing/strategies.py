@@ -52,7 +52,9 @@ def suggested_edits(
     else:
         if strategy == "helpers":
             # More training on a wrong label does harm: on digits it costs a quarter more broken predictions.
-            qualifies = (labels == true_number) & (predicted == labels) & (explanation.scores < 0)
+            helping = (labels == true_number) & (explanation.scores < 0)
+            unsuspected = helping & (predicted == labels)
+            qualifies = unsuspected if unsuspected.any() else helping
             order = np.argsort(explanation.scores, kind="stable")
         else:
             qualifies = (labels != true_number) & (explanation.scores > 0)
