@@ -47,7 +47,7 @@ def harm_sentence(fix: FixRecord) -> str | None:
     fall = 100 * (fix.accuracy_before - fix.accuracy_after)
     return (
         f"Test accuracy falls by {fall:.1f} points (95 % interval {-100 * high:.1f} to {-100 * low:.1f}): "
-        "try fewer steps, other examples, or another strategy."
+        "try other examples or another strategy."
     )
 
 

@@ -1,0 +1,152 @@
+"""Parts of a previewed fix: its comparison with the controls, its curves, its side effects."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as plotly
+import streamlit as st
+
+from attribution.projects import FixRecord
+from dashboard.components.table import Column, Row, table
+from dashboard.current import Opened
+from dashboard.state import go, link
+from dashboard.views.curves import probability_curves
+from dashboard.views.fixes import verdict
+
+LISTED = 50
+"""Side effects shown in a list; the number above it counts all."""
+
+LIST_HEIGHT = 430
+"""CSS pixels, about those of a table of ten classes."""
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def curves_of(_fix: FixRecord, fix_id: str) -> plotly.Figure:
+    """The figure of a fix, which never changes."""
+    del fix_id
+    return probability_curves(_fix)
+
+
+def comparison(fix: FixRecord) -> None:
+    """The fix next to the controls."""
+    before = fix.accuracy_before
+    rows = [
+        Row(
+            id="fix",
+            name="This fix",
+            cells={
+                "what": "This fix",
+                "result": {
+                    "text": verdict(fix.fixed, fix.steps),
+                    "tone": "helper" if fix.fixed else "culprit",
+                },
+                "change": fix.accuracy_after - before,
+                "repaired": len(fix.newly_fixed),
+                "broken": len(fix.newly_broken),
+            },
+        )
+    ]
+    rows += [
+        Row(
+            id=control.name,
+            name=control.title,
+            cells={
+                "what": f"Control: {control.title.lower()}",
+                "result": {"text": verdict(control.fixed, control.steps), "tone": ""},
+                "change": control.accuracy_after - before,
+                "repaired": control.newly_fixed,
+                "broken": control.newly_broken,
+            },
+        )
+        for control in fix.controls
+    ]
+    table(
+        "comparison",
+        [
+            Column("what", "Same steps on", "text"),
+            Column("result", "This prediction", "chip"),
+            Column("change", "Test accuracy", "points", align="right"),
+            Column("repaired", "Others fixed", "count", align="right"),
+            Column("broken", "Others broken", "count", align="right"),
+        ],
+        rows,
+        caption="The fix next to its controls",
+    )
+
+
+def side_effect_list(opened: Opened, key: str, title: str, ids: list[str], empty: str) -> None:
+    """Test examples whose prediction became right or wrong; each opens its own investigation."""
+    st.subheader(f"{title} ({len(ids):,})", anchor=False)
+    known = opened.project.predictions("test")
+    rows = []
+    for example_id in [found for found in ids if found in known.index][:LISTED]:
+        example = opened.project.example("test", example_id)
+        target = {"project": opened.reference, "example": example_id}
+        rows.append(
+            Row(
+                id=example_id,
+                name=f"Investigate {example_id}",
+                href=link("investigate", target),
+                cells={
+                    "input": example["input"],
+                    "true": {"text": example["true"], "tone": "helper"},
+                    "change": {
+                        "from": example["predicted"],
+                        "to": example["true"],
+                        "words": "became",
+                        "tones": ["culprit", "helper"],
+                    },
+                    "id": example_id,
+                },
+            )
+        )
+    if not rows:
+        st.caption(empty)
+        return
+    table(
+        f"side-{key}",
+        [
+            Column("input", "Example", "example", link=True),
+            Column("true", "True, was predicted right", "chip")
+            if key == "broken"
+            else Column("change", "Before → now", "transition"),
+            Column("id", "Id", "muted", align="right", minor=True),
+        ],
+        rows,
+        caption=title,
+        kind=opened.project.kind,
+        thumbnail=36,
+        height=LIST_HEIGHT,
+        on_open=lambda example_id: go("investigate", {"project": opened.reference, "example": example_id}),
+    )
+    if len(ids) > LISTED:
+        st.caption(f"The first {LISTED} of {len(ids):,}.")
+
+
+def per_class(fix: FixRecord) -> None:
+    """Accuracy of each class before and after, the largest changes first."""
+    rows = sorted(fix.per_class, key=lambda line: -abs(line.after - line.before))
+    table(
+        "per-class",
+        [
+            Column("name", "Class", "text"),
+            Column("before", "Before", "percent", align="right"),
+            Column("after", "After", "percent", align="right"),
+            Column("change", "Change", "points", align="right"),
+            Column("count", "Examples", "count", align="right", minor=True),
+        ],
+        [
+            Row(
+                id=line.class_name,
+                name=line.class_name,
+                cells={
+                    "name": line.class_name,
+                    "before": line.before,
+                    "after": line.after,
+                    "change": line.after - line.before,
+                    "count": line.count,
+                },
+            )
+            for line in rows
+        ],
+        caption="Accuracy per class before and after",
+    )
