@@ -98,6 +98,18 @@ def warmth() -> Warmth:
     return Warmth()
 
 
+def preload(opened: Opened) -> None:
+    """Load the project's engine in the background, so that its first explanation need not wait for the model."""
+    shelf = engine_shelf()
+    job_queue().submit(
+        lambda reporter: shelf.get(opened, reporter) and None,
+        key=("load", opened.key),
+        kind="load",
+        title=f"Loading {opened.project.title}",
+        lane=WORK_LANE,
+    )
+
+
 def processor() -> Device:
     """The CPU, in words, without importing anything heavy."""
     cores = os.cpu_count() or 1

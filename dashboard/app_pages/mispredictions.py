@@ -8,6 +8,8 @@ import streamlit as st
 from dashboard.components.confusion import confusion
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened, current_project
+from dashboard.engines import preload
+from dashboard.explaining import explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.state import filters, go, link, parameter, set_parameters
 from dashboard.tables import confusion_of, mispredictions_of, texts_of
@@ -142,6 +144,12 @@ def target(opened: Opened, example_id: str) -> dict[str, str | None]:
     return {"project": opened.reference, "example": example_id} | filters()
 
 
+def investigate(opened: Opened, example_id: str) -> None:
+    """Callback of a row: open the example; its explanation starts while the page changes."""
+    explanation_job(opened, question_of(opened, example_id)[0])
+    go("investigate", target(opened, example_id))
+
+
 def misprediction_rows(opened: Opened, found: pd.DataFrame) -> None:
     """The table, a page at a time."""
     pages = max(1, -(-len(found) // ROWS_PER_PAGE))
@@ -162,7 +170,7 @@ def misprediction_rows(opened: Opened, found: pd.DataFrame) -> None:
         caption="Mispredictions: activate a row to investigate it",
         kind=opened.project.kind,
         sort=(str(key), parameter("order") != "up"),
-        on_open=lambda example_id: go("investigate", target(opened, example_id)),
+        on_open=lambda example_id: investigate(opened, example_id),
         on_sort=sort,
     )
     if pages > 1:
@@ -211,3 +219,4 @@ with list_side:
         st.info("No misprediction matches this filter.", icon=":material/filter_alt:")
     else:
         misprediction_rows(opened, found)
+preload(opened)

@@ -30,10 +30,11 @@ def own_projects(own_digits: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_warming(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch is imported by what needs it, not by the thread that the app starts in advance."""
+    """Torch is imported by what needs it, not in advance."""
     from dashboard import engines
 
     monkeypatch.setattr(engines.Warmth, "start", lambda self: None)
+    monkeypatch.setattr(engines, "preload", lambda opened: None)
 
 
 @pytest.fixture

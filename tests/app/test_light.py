@@ -18,7 +18,8 @@ heavy = {HEAVY!r}
 assert not [name for name in heavy if name in sys.modules], "importing the app"
 from streamlit.testing.v1 import AppTest
 from dashboard import engines
-engines.Warmth.start = lambda self: None
+engines.Warmth.start = lambda self: None  # both work in the background, after the page is drawn
+engines.preload = lambda opened: None
 app = AppTest.from_file({str(APP)!r}, default_timeout=60).run()
 assert not app.exception and not app.error
 app.query_params["project"] = "digits"
