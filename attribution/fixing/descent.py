@@ -46,10 +46,13 @@ def descend(
     *,
     learning_rate: float,
     max_steps: int,
+    replay: Batch | None = None,
     reporter: Reporter = SILENT,
     message: str = "Fine-tuning",
 ) -> Descent:
     """Plain gradient descent on the mean training loss of ``examples``, on a copy of ``model``.
+
+    With ``replay``, random training examples, their mean loss is added: it pulls back what the steps would break.
 
     Stops at the first step at which the target is predicted as its true class. The model stays in evaluation
     mode: dropout is off and BatchNorm statistics are frozen, so nothing but the examples changes the weights.
@@ -64,6 +67,8 @@ def descend(
     for step in range(max_steps):
         reporter(step / max_steps, f"{message}: step {step + 1} of at most {max_steps}")
         loss = mean_loss(task, patched, examples, task.loss)
+        if replay is not None:
+            loss = loss + mean_loss(task, patched, replay, task.loss)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):

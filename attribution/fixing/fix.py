@@ -17,15 +17,18 @@ from attribution.errors import NotFoundError, NumericalError, UsageError
 from attribution.fixing.controls import Control, control_sets
 from attribution.fixing.descent import Descent, Target, descend
 from attribution.fixing.side_effects import SideEffects, compare
-from attribution.fixing.step_size import line_search
+from attribution.fixing.step_size import Recipe, line_search
 from attribution.predictions import predict
 from attribution.progress import Reporter
 from attribution.projects import ControlRecord, Edit, FixRecord, Project
 from attribution.projects.records import Belief, ClassAccuracy, CurvePoint
 from attribution.task import Task
 
+REPLAYED = 32
+"""Random training examples whose loss may be added to that of the chosen ones, to hold the rest in place."""
+
 HELD_OUT = 256
-"""Random training examples on which the line search measures harm."""
+"""Other random training examples, on which the line search measures harm."""
 
 PREDICTION_BATCH = 256
 
@@ -70,14 +73,14 @@ def run_fix(
     positions, labels = _edited(project, task, request.edits)
     target = Target(batch_of(task, "test", [request.position]).to(device), true, predicted)
     examples = _relabelled(task, positions, labels, device)
-    held_out = batch_of(task, "train", _held_out(task, positions, request.seed)).to(device)
-
-    learning_rate, run = line_search(
+    replayed, watched = _random_slices(task, positions, request.seed)
+    recipe, run = line_search(
         task,
         model,
         examples,
         target,
-        held_out,
+        batch_of(task, "train", replayed).to(device),
+        batch_of(task, "train", watched).to(device),
         max_steps=request.max_steps,
         reporter=reporter.share(0.0, 0.3),
     )
@@ -102,9 +105,7 @@ def run_fix(
     sets = control_sets(positions, project.predictions("train")["label"].to_numpy(), similarity, request.seed)
     for number, control in enumerate(sets):
         share = reporter.share(0.5 + 0.5 * number / len(sets), 0.5 + 0.5 * (number + 1) / len(sets))
-        control_run = _control_run(
-            task, model, control, labels, target, learning_rate, request, device, share
-        )
+        control_run = _control_run(task, model, control, labels, target, recipe, request, device, share)
         control_effects = effects_of(control_run, share.share(0.3, 1.0))
         controls.append(_control_record(project, control, control_run, control_effects, target))
 
@@ -123,7 +124,8 @@ def run_fix(
         train_ids=[edit.train_id for edit in request.edits],
         seed=request.seed,
         device=str(device),
-        learning_rate=learning_rate,
+        learning_rate=recipe.learning_rate,
+        replayed=0 if recipe.replay is None else len(recipe.replay),
         max_steps=request.max_steps,
         before=_belief(names, run.probabilities[0]),
         after=_belief(names, run.probabilities[-1]),
@@ -179,11 +181,13 @@ def _relabelled(task: Task, positions: list[int], labels: list[int], device: tor
     return Batch(batch.positions, batch.inputs, torch.tensor(labels)).to(device)
 
 
-def _held_out(task: Task, chosen: list[int], seed: int) -> list[int]:
-    order = np.random.default_rng([seed, 1]).permutation(task.size("train"))
+def _random_slices(task: Task, chosen: list[int], seed: int) -> tuple[list[int], list[int]]:
+    """Positions to replay and positions to watch for harm: random, apart from each other and from the chosen."""
     taken = set(chosen)
-    kept = [int(p) for p in order[: HELD_OUT + len(chosen)] if int(p) not in taken][:HELD_OUT]
-    return kept or chosen
+    order = np.random.default_rng([seed, 1]).permutation(task.size("train"))
+    others = [int(p) for p in order if int(p) not in taken] or chosen
+    replayed = others[: min(REPLAYED, max(len(others) // 2, 1))]
+    return replayed, others[len(replayed) :][:HELD_OUT] or replayed
 
 
 def _control_run(
@@ -192,7 +196,7 @@ def _control_run(
     control: Control,
     labels: list[int],
     target: Target,
-    learning_rate: float,
+    recipe: Recipe,
     request: FixRequest,
     device: torch.device,
     reporter: Reporter,
@@ -207,7 +211,8 @@ def _control_run(
             model,
             examples,
             target,
-            learning_rate=learning_rate,
+            learning_rate=recipe.learning_rate,
+            replay=recipe.replay,
             max_steps=request.max_steps,
             reporter=reporter.share(0.0, 0.3),
             message=f"Control: {control.title.lower()}",

@@ -1,4 +1,4 @@
-"""Choosing the learning rate of a fix without asking anybody."""
+"""Choosing the learning rate of a fix, and whether to replay, without asking anybody."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ PLANNED_STEPS = 2.0
 
 FACTORS = (0.5, 1.0, 2.0)
 """Multiples of the first-order step size that the line search tries."""
+
+REPLAY_FACTORS = (1.0, 2.0)
+"""The same with replay, which pulls back and so needs no small steps."""
 
 LARGEST_MOVE = 0.05
 """One step may move the parameters by at most this share of their norm."""
@@ -59,32 +62,45 @@ def _norm(tensors: list[Tensor]) -> float:
     return float(torch.stack([tensor.square().sum() for tensor in tensors]).sum().sqrt())
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What the line search settled on: a learning rate, and whether random training examples are replayed."""
+
+    learning_rate: float
+    replay: Batch | None
+
+
 def line_search(
     task: Task,
     model: nn.Module,
     examples: Batch,
     target: Target,
+    replay: Batch,
     held_out: Batch,
     *,
     max_steps: int,
     reporter: Reporter,
-) -> tuple[float, Descent]:
-    """The learning rate that fixes the target with the least harm, and its descent.
+) -> tuple[Recipe, Descent]:
+    """The recipe that fixes the target with the least harm, and its descent.
 
-    Each of `FACTORS` times the first-order step size is tried; harm is the rise of the mean loss on ``held_out``
-    (a random slice of the training data). Runs that do not fix the target come last, by the probability reached.
+    Each of `FACTORS` times the first-order step size is tried, and of `REPLAY_FACTORS` with replay; harm is the
+    mean loss afterwards on ``held_out`` (another random slice of the training data). Runs that do not fix the
+    target come last, by the probability they reached.
     """
     base = first_order_scale(task, model, examples, target).learning_rate()
-    best: tuple[tuple[float, ...], float, Descent] | None = None
-    for number, factor in enumerate(FACTORS):
+    recipes = [Recipe(base * factor, None) for factor in FACTORS]
+    recipes += [Recipe(base * factor, replay) for factor in REPLAY_FACTORS]
+    best: tuple[tuple[float, float], Recipe, Descent] | None = None
+    for number, recipe in enumerate(recipes):
         run = descend(
             task,
             model,
             examples,
             target,
-            learning_rate=base * factor,
+            learning_rate=recipe.learning_rate,
             max_steps=max_steps,
-            reporter=reporter.share(number / len(FACTORS), (number + 1) / len(FACTORS)),
+            replay=recipe.replay,
+            reporter=reporter.share(number / len(recipes), (number + 1) / len(recipes)),
             message="Choosing the step size",
         )
         with torch.no_grad():
@@ -92,6 +108,6 @@ def line_search(
         reached = float(run.probabilities[-1, target.true])
         rank = (0.0, harm) if run.fixed else (1.0, -reached)
         if best is None or rank < best[0]:
-            best = (rank, base * factor, run)
+            best = (rank, recipe, run)
     assert best is not None
     return best[1], best[2]

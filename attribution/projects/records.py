@@ -77,6 +77,8 @@ class FixRecord(BaseModel):
     seed: int
     device: str
     learning_rate: float
+    replayed: int = 0
+    """Random training examples whose loss was added to that of the chosen ones."""
     max_steps: int
     before: Belief
     after: Belief
@@ -109,6 +111,7 @@ class FixRecord(BaseModel):
             "fixed": self.fixed,
             "steps": self.steps,
             "learning_rate": self.learning_rate,
+            "replayed": self.replayed,
             "seed": self.seed,
             "seconds": self.seconds,
             "accuracy_before": self.accuracy_before,

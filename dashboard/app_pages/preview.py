@@ -121,7 +121,8 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
         st.subheader("Per class", anchor=False)
         per_class(fix)
     st.caption(
-        f"Recipe: {fix.strategy}, method {fix.method}, learning rate {fix.learning_rate:.2g}, at most "
+        f"Recipe: {fix.strategy}, method {fix.method}, learning rate {fix.learning_rate:.2g}, "
+        f"{fix.replayed or 'no'} training examples replayed, at most "
         f"{fix.max_steps} steps, seed {fix.seed}, on {fix.device}, {fix.seconds:.1f} s"
     )
     if fix.note:
