@@ -75,7 +75,7 @@ _ALL = (
         "review sentences.",
         kind="text",
         size="6,000 train / 2,000 test",
-        prepare_estimate="about 5 minutes",
+        prepare_estimate="about 4 minutes",
         module="reviews",
     ),
 )
