@@ -60,7 +60,7 @@ LIBRARY = """
   const quiet = () => !document.querySelector("[data-testid=stStatusWidget]")
   window.measure = {
     row: async (position) => {
-      await wait(quiet)
+      await wait(() => quiet() && all("tbody tr.opens").length > position)
       const row = all("tbody tr.opens")[position]
       const id = row.querySelector("a").getAttribute("aria-label").split(" ")[1].replace(":", "")
       row.click()
@@ -68,20 +68,21 @@ LIBRARY = """
         && all(".belief img").some((image) => image.alt.startsWith(`example ${id},`)))
     },
     next: async () => {
-      await wait(quiet)
+      await wait(() => quiet() && all(".st-key-next button").length && all(".belief img").length
+        && all(".card.culprits").length === 10)
       const before = all(".belief img")[0].alt
       all(".st-key-next button")[0].click()
       return wait(() => all(".belief img").length && all(".belief img")[0].alt !== before
         && all(".card.culprits").length === 10 && all(".belief h3")[0].textContent.startsWith("Predicted"))
     },
     choose: async (position) => {
-      await wait(quiet)
+      await wait(() => quiet() && all(".card.helpers button").length > position)
       const before = all("h3").find((h) => h.textContent.startsWith("Fix tray")).textContent
       all(".card.helpers button")[position].click()
       return wait(() => all("h3").find((h) => h.textContent.startsWith("Fix tray"))?.textContent !== before)
     },
     filter: async (position) => {
-      await wait(quiet)
+      await wait(() => quiet() && all("button.cell.wrong").length > position)
       const before = all("tbody tr.opens").length
       all("button.cell.wrong")[position].click()
       return wait(() => all("tbody tr.opens").length !== before && all("tbody tr.opens").length > 0)
