@@ -20,7 +20,8 @@ def main() -> None:
     """Draw the page that the URL asks for."""
     st.set_page_config(
         page_title="Tracefix",
-        page_icon=":material/troubleshoot:",
+        # A picture of our own: Streamlit would ask a font server for a named icon.
+        page_icon=str(HERE / "assets" / "icon.svg"),
         layout="wide",
         initial_sidebar_state=SIDEBAR_WIDTH,
     )

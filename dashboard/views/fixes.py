@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attribution.projects.records import FixRecord
+from attribution.projects.records import ControlRecord, FixRecord
 from dashboard.views.accuracy import points
 
 
@@ -19,24 +19,37 @@ def steps_sentence(fix: FixRecord) -> str:
 
 
 def controls_sentence(fix: FixRecord) -> str:
-    """What the controls say about whether the chosen examples matter."""
+    """What the controls say about whether the chosen examples matter: by speed first, then by what they break."""
     total = len(fix.controls)
     if not total:
         return "No control was run beside it."
     every = f"of the {total} controls" if total > 1 else "control"
     fixed = [control for control in fix.controls if control.fixed]
-    names = " and ".join(control.title.lower() for control in fixed)
     if not fix.fixed:
         if fixed:
-            return f"Not fixed, though a control was ({names}): choose other examples."
+            return f"Not fixed, though a control was ({_titles(fixed)}): choose other examples."
         return f"Not fixed, and none {every} either: more steps or other examples may do."
     if not fixed:
         return f"None {every} fixed it: the chosen examples matter."
-    if any(control.steps <= fix.steps for control in fixed):
+    as_fast = [control for control in fixed if control.steps <= fix.steps]
+    if not as_fast:
+        return f"A control fixed it too, in more steps ({_titles(fixed)}): the chosen examples matter."
+    broken = len(fix.newly_broken)
+    as_harmless = [control for control in as_fast if control.newly_broken <= broken]
+    if as_harmless:
         return (
-            f"A control fixed it as fast or faster ({names}): no sign that the chosen examples matter most."
+            f"A control did as well, in no more steps and breaking no more ({_titles(as_harmless)}): "
+            "no sign that the chosen examples matter."
         )
-    return f"A control fixed it too, in more steps ({names}): the chosen examples matter a little."
+    harm = " and ".join(f"{control.title.lower()} {control.newly_broken}" for control in as_fast)
+    return (
+        f"A control fixed it as fast or faster but broke more ({harm}, against {broken} here): "
+        "the chosen examples do less harm."
+    )
+
+
+def _titles(controls: list[ControlRecord]) -> str:
+    return " and ".join(control.title.lower() for control in controls)
 
 
 def harm_sentence(fix: FixRecord) -> str | None:

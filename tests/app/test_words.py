@@ -159,8 +159,8 @@ def fix_with(
     ("steps", "controls", "words"),
     [
         (3, [None, None], "None of the 2 controls fixed it: the chosen examples matter."),
-        (3, [None, 2], "A control fixed it as fast or faster (control 1)"),
-        (3, [3, 9], "A control fixed it as fast or faster (control 0 and control 1)"),
+        (3, [None, 2], "A control did as well, in no more steps and breaking no more (control 1):"),
+        (3, [3, 9], "A control did as well, in no more steps and breaking no more (control 0):"),
         (3, [None, 9], "A control fixed it too, in more steps (control 1)"),
         (None, [None, 9], "Not fixed, though a control was (control 1)"),
         (None, [None, None], "Not fixed, and none of the 2 controls either"),
@@ -169,6 +169,16 @@ def fix_with(
 )
 def test_fixed_is_said_beside_the_controls(steps: int | None, controls: list[int | None], words: str) -> None:
     assert controls_sentence(fix_with(steps, controls)).startswith(words)
+
+
+def test_a_faster_control_that_breaks_more_speaks_for_the_chosen_examples() -> None:
+    fix = fix_with(3, [2, 9])
+    fix.newly_broken = ["5", "6"]
+    fix.controls[0].newly_broken = 3
+    assert controls_sentence(fix) == (
+        "A control fixed it as fast or faster but broke more (control 0 3, against 2 here): "
+        "the chosen examples do less harm."
+    )
 
 
 def test_a_fix_is_never_called_a_retrain() -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,10 +114,18 @@ def context(chromium: Browser, server: Server) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A tab; at its end nothing may have gone wrong: no traceback on the page, no error in its scripts."""
+    """A tab; at its end nothing may have gone wrong: no traceback on the page, no error in its scripts, and not one
+    request to another machine."""
     tab = context.new_page()
     failures: list[str] = []
     tab.on("pageerror", lambda error: failures.append(str(error)))
+    tab.on("request", lambda request: failures.append(request.url) if _leaves(request.url) else None)
     yield tab
     expect(tab.get_by_test_id("stException")).to_have_count(0)
     assert not failures, failures
+
+
+def _leaves(url: str) -> bool:
+    """Whether a request goes to another machine."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1"
