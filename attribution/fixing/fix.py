@@ -218,8 +218,8 @@ def _control_run(
             message=f"Control: {control.title.lower()}",
         )
     except NumericalError:
-        # A control that diverges fixed nothing; the fix itself is what matters.
-        return descend(task, model, examples, target, learning_rate=0.0, max_steps=1)
+        # A control that diverges fixed nothing, in no step that counts; the fix itself is what matters.
+        return descend(task, model, examples, target, learning_rate=0.0, max_steps=0)
 
 
 def _control_record(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from attribution.batches import Batch
+from attribution.errors import NumericalError
 from attribution.fixing.descent import Descent, Target, descend, mean_loss
 from attribution.progress import Reporter
 from attribution.task import Task
@@ -85,29 +87,38 @@ def line_search(
 
     Each of `FACTORS` times the first-order step size is tried, and of `REPLAY_FACTORS` with replay; harm is the
     mean loss afterwards on ``held_out`` (another random slice of the training data). Runs that do not fix the
-    target come last, by the probability they reached.
+    target come last, by the probability they reached; runs that diverge are left out.
+
+    Raises:
+        NumericalError: every run diverged.
     """
     base = first_order_scale(task, model, examples, target).learning_rate()
     recipes = [Recipe(base * factor, None) for factor in FACTORS]
     recipes += [Recipe(base * factor, replay) for factor in REPLAY_FACTORS]
     best: tuple[tuple[float, float], Recipe, Descent] | None = None
     for number, recipe in enumerate(recipes):
-        run = descend(
-            task,
-            model,
-            examples,
-            target,
-            learning_rate=recipe.learning_rate,
-            max_steps=max_steps,
-            replay=recipe.replay,
-            reporter=reporter.share(number / len(recipes), (number + 1) / len(recipes)),
-            message="Choosing the step size",
-        )
+        try:
+            run = descend(
+                task,
+                model,
+                examples,
+                target,
+                learning_rate=recipe.learning_rate,
+                max_steps=max_steps,
+                replay=recipe.replay,
+                reporter=reporter.share(number / len(recipes), (number + 1) / len(recipes)),
+                message="Choosing the step size",
+            )
+        except NumericalError:
+            continue  # too large a step; a smaller one may do
         with torch.no_grad():
             harm = float(mean_loss(task, run.model, held_out, task.loss))
         reached = float(run.probabilities[-1, target.true])
         rank = (0.0, harm) if run.fixed else (1.0, -reached)
-        if best is None or rank < best[0]:
+        if math.isfinite(harm) and (best is None or rank < best[0]):
             best = (rank, recipe, run)
-    assert best is not None
+    if best is None:
+        raise NumericalError(
+            "Fine-tuning diverged at every step size: choose other training examples; nothing was changed."
+        )
     return best[1], best[2]

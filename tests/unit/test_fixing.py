@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from attribution import Engine
 from attribution.batches import batches
-from attribution.errors import NotFoundError, UsageError
+from attribution.errors import NotFoundError, NumericalError, UsageError
 from attribution.fixing.controls import control_sets
 from attribution.fixing.side_effects import compare, paired_interval
 from attribution.projects import Edit, Project
@@ -117,6 +117,26 @@ def test_what_cannot_be_done_is_said(engine: Engine, misprediction: str) -> None
         engine.fix(misprediction, edits=[Edit(train_id=known, action="upweight")] * 2)
     with pytest.raises(UsageError, match="no training example to train on"):
         engine.fix(misprediction, edits=[])
+
+
+def test_a_step_size_that_diverges_leaves_the_others_in_the_race(
+    engine: Engine, misprediction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attribution.fixing.step_size.FACTORS", (1.0, 1e30))
+    monkeypatch.setattr("attribution.fixing.step_size.REPLAY_FACTORS", (1e30,))
+    fix = engine.fix(misprediction)
+    assert fix.fixed and fix.learning_rate < 1
+
+
+def test_divergence_at_every_step_size_is_said_and_changes_nothing(
+    engine: Engine, misprediction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attribution.fixing.step_size.FACTORS", (1e30,))
+    monkeypatch.setattr("attribution.fixing.step_size.REPLAY_FACTORS", (1e30,))
+    with pytest.raises(NumericalError, match="diverged at every step size"):
+        engine.fix(misprediction)
+    monkeypatch.undo()
+    assert engine.fix(misprediction).fixed
 
 
 def test_culprits_are_planted_errors_far_more_often_than_chance(engine: Engine) -> None:
