@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from attribution.errors import ProjectError
 from attribution.task import FROZEN_STATES, Checkpoint, Inputs, Task, move
 
+TEXT_BATCH, TENSOR_BATCH = 32, 128
+"""Examples per gradient batch: short texts differ in length, and long batches of them pad more than they save."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -27,6 +30,20 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(self.positions, move(self.inputs, device), self.labels.to(device))
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The first and the second half of the examples."""
+        middle = len(self) // 2
+        return self._rows(slice(0, middle)), self._rows(slice(middle, None))
+
+    def _rows(self, rows: slice) -> Batch:
+        inputs = self.inputs
+        part = (
+            inputs[rows]
+            if isinstance(inputs, Tensor)
+            else {name: tensor[rows] for name, tensor in inputs.items()}
+        )
+        return Batch(self.positions[rows], part, self.labels[rows])
 
 
 def stack_or_pad(inputs: Sequence[Any]) -> Inputs:
@@ -84,6 +101,12 @@ def batches(
         order = sorted(order, key=lambda position: lengths[position])
     for start in range(0, len(order), batch_size):
         yield batch_of(task, split, order[start : start + batch_size])
+
+
+def gradient_batch_size(task: Task) -> int:
+    """Examples per gradient batch for this kind of data."""
+    first = cast(Any, task.dataset("train"))[0][0]
+    return TEXT_BATCH if isinstance(first, dict) and "input_ids" in first else TENSOR_BATCH
 
 
 def batch_count(size: int, batch_size: int) -> int:

@@ -5,32 +5,43 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution import frozen
-from attribution.batches import labels_of
-from attribution.curvature.store import CurvatureStore
-from attribution.devices import check_precision, resolve_device
+from attribution.batches import gradient_batch_size, labels_of
+from attribution.breakdown import Breakdown, break_down
+from attribution.curvature import CurvatureStore
+from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
 from attribution.fixing import FixRequest, run_fix, suggested_edits
-from attribution.index import GradientIndex
+from attribution.index import GradientIndex, IndexBuilder
 from attribution.measurements import measurement_for
-from attribution.methods import Method, ProjectFacts, default_method, method_named
-from attribution.preparation import gradient_batch_size
+from attribution.methods import (
+    DirectionalMethod,
+    Method,
+    ProjectFacts,
+    SummedMethod,
+    default_method,
+    method_named,
+)
+from attribution.preparation import FROZEN, INDEX
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Edit, FixRecord, Project
-from attribution.query import Query
+from attribution.projects.ledger import Ledger
+from attribution.projects.locking import exclusive
+from attribution.query import Loaded, Query, Target
 from attribution.sources import load_task
 from attribution.trajectory import Trajectory
 from attribution.trust import trust_of
 
-RERANKED = 100
-"""Strongest examples, half of each sign, whose scores are computed again exactly where the index is compressed."""
+RERANKED = 200
+"""Strongest examples, half of each sign, that are scored again exactly where the index leaves something out."""
 
 _REMEMBERED = 64
 
@@ -41,14 +52,12 @@ class Engine:
     Args:
         project: a prepared project.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: only predictions and the index are affected; fresh gradients are always float32.
 
     Raises:
         ProjectError: not prepared, or damaged.
     """
 
-    def __init__(self, project: Project, *, device: str = "auto", precision: str = "fp32") -> None:
-        check_precision(precision)
+    def __init__(self, project: Project, *, device: str = "auto") -> None:
         if not project.prepared:
             raise ProjectError(
                 f"Project '{project.name}' is not prepared, or its model or data changed since: "
@@ -57,20 +66,23 @@ class Engine:
         self.project = project
         self.device = resolve_device(device)
         self.task = load_task(project)
-        frozen.attach(self.task, project.prepared_directory / "frozen")
+        frozen.attach(self.task, project.prepared_directory / FROZEN)
         self.facts = ProjectFacts.of(project)
-        self._trajectory = Trajectory(self.task, self.device)
-        self._index = GradientIndex(project.prepared_directory / "index", self.device)
-        self._curvature = CurvatureStore(
-            self.task,
-            self._trajectory,
-            project.prepared_directory / "curvature",
-            self.device,
-            gradient_batch_size(self.task),
+        trajectory = Trajectory(self.task, self.device)
+        ledger = Ledger.read(project.prepared_directory / INDEX)
+        batch_size = gradient_batch_size(self.task)
+        self._loaded = Loaded(
+            task=self.task,
+            trajectory=trajectory,
+            index=GradientIndex(ledger, self.device),
+            curvature=CurvatureStore(self.task, trajectory, ledger, self.device, batch_size),
+            head=self.facts.head or "",
+            train_labels=labels_of(self.task, "train"),
+            device=self.device,
+            batch_size=batch_size,
         )
-        self._labels = labels_of(self.task, "train")
         self._lock = threading.RLock()
-        self._remembered: OrderedDict[tuple[str, str, str, bool], Explanation] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, str, str, bool, bool], Explanation] = OrderedDict()
 
     def explain(
         self,
@@ -79,31 +91,94 @@ class Engine:
         method: str | None = None,
         measurement: str = "margin",
         use_index: bool = True,
+        refine: bool = False,
+        preliminary: Callable[[Explanation], None] | None = None,
         reporter: Reporter = SILENT,
     ) -> Explanation:
         """Score all training examples for a measurement of a test example.
 
-        With ``use_index=False`` every score is computed from fresh gradients, which is exact and slow.
+        Args:
+            use_index: False computes every score from fresh gradients, which is exact and slow.
+            refine: invert the curvature exactly (conjugate gradients) rather than by EK-FAC alone.
+            preliminary: called with the explanation as the index alone gives it, before its strongest examples are
+                computed exactly.
 
         Raises:
             NotFoundError: no such example, method or class.
             MissingRequirementError: the method needs something this project lacks.
-            NumericalError: a score is NaN or infinite.
+            NumericalError: a score is NaN or infinite, or a solve did not converge.
         """
-        name = method or default_method(self.project)
-        chosen = method_named(name)
-        position = self.project.position("test", test_id)
-        problem = chosen.missing(self.facts)
-        if problem is not None:
-            raise MissingRequirementError(f"The method '{name}' cannot run here. {problem}")
-        key = (str(test_id), name, measurement, use_index)
+        chosen = self._method(method)
+        target = self._target(test_id, measurement)
+        key = (str(test_id), chosen.info.name, measurement, use_index, refine)
         with self._lock:
             if key not in self._remembered or ".py:" in measurement:
-                query = self._query(position, measurement, use_index, reporter)
-                self._remembered[key] = self._explained(chosen, query, str(test_id), measurement)
+                self._complete(chosen, reporter)
+                query = Query(self._loaded, [target], use_index=use_index, refine=refine, reporter=reporter)
+                found = self._explained(chosen, query, str(test_id), measurement, preliminary)
+                self._remembered[key] = found
                 while len(self._remembered) > _REMEMBERED:
                     self._remembered.popitem(last=False)
             return self._remembered[key]
+
+    def scores(
+        self,
+        test_ids: Sequence[str],
+        *,
+        method: str | None = None,
+        measurement: str = "margin",
+        use_index: bool = True,
+        refine: bool = False,
+        reporter: Reporter = SILENT,
+    ) -> NDArray[np.float32]:
+        """Scores (Q, n_train) of Q test examples at once, in training order.
+
+        Of the methods that are linear in the measurement (all but grad_cos), the mean over rows is the score of the
+        mean measurement: that is how a group of test examples is explained together. With the index, no example is
+        computed again exactly.
+
+        Raises:
+            As `explain`.
+        """
+        chosen = self._method(method)
+        targets = [self._target(test_id, measurement) for test_id in test_ids]
+        with self._lock:
+            self._complete(chosen, reporter)
+            query = Query(self._loaded, targets, use_index=use_index, refine=refine, reporter=reporter)
+            found = chosen.scores(query)
+        _check_scores(found, chosen, ", ".join(list(test_ids)[:3]))
+        return found.to(torch.float32).numpy()
+
+    def self_influence(self, *, reporter: Reporter = SILENT) -> NDArray[np.float32]:
+        """(1/N) g_iᵀ (H + λI)⁻¹ g_i (n_train,) at the final model: how much each example holds up its own prediction.
+
+        Large values point at label errors and outliers (Koh & Liang 2017, § 5.4). From the index: of compressed
+        gradients the part that it keeps.
+        """
+        with self._lock:
+            self._complete(method_named("ekfac"), reporter)
+            found = self._loaded.index.self_dots(self._loaded.trajectory.final.number)
+        return (found / self.task.size("train")).to(torch.float32).numpy()
+
+    def breakdown(
+        self, test_id: str, train_id: str, *, method: str | None = None, measurement: str = "margin"
+    ) -> Breakdown:
+        """Which layers, and of a text which tokens, of a training example make up its score.
+
+        Raises:
+            NotFoundError: no such example or method.
+            UsageError: the method does not come from gradients.
+        """
+        chosen = self._method(method)
+        if not isinstance(chosen, DirectionalMethod):
+            raise UsageError(
+                f"The scores of '{chosen.info.name}' have no parts by layer: use ekfac, path, tracin or grad_dot."
+            )
+        position = self.project.position("train", train_id)
+        with self._lock:
+            self._complete(chosen, SILENT)
+            query = Query(self._loaded, [self._target(test_id, measurement)])
+            return break_down(query, chosen.directions(query), position)
 
     def suggest(self, explanation: Explanation, *, strategy: str = "helpers", top: int = 10) -> list[Edit]:
         """The edits a strategy proposes for an explanation: the ``top`` training examples and what to do with each.
@@ -140,7 +215,7 @@ class Engine:
         if top < 1 or steps < 1:
             raise UsageError("--top and --steps must be at least 1.")
         position = self.project.position("test", test_id)
-        name = method or default_method(self.project)
+        name = method or default_method(self.facts)
         with self._lock:
             if edits is None:
                 explanation = self.explain(
@@ -161,71 +236,105 @@ class Engine:
             return run_fix(
                 self.project,
                 self.task,
-                self._trajectory.model_at(self._trajectory.final),
+                self._loaded.trajectory.model_at(self._loaded.trajectory.final),
                 self._representations(),
                 request,
                 device=self.device,
-                batch_size=gradient_batch_size(self.task),
+                batch_size=self._loaded.batch_size,
                 reporter=reporter.share(0.2, 1.0),
             )
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _query(self, position: int, measurement: str, use_index: bool, reporter: Reporter) -> Query:
+    def _method(self, name: str | None) -> Method:
+        chosen = method_named(name or default_method(self.facts))
+        problem = chosen.missing(self.facts)
+        if problem is not None:
+            raise MissingRequirementError(f"The method '{chosen.info.name}' cannot run here. {problem}")
+        return chosen
+
+    def _target(self, test_id: str, measurement: str) -> Target:
+        position = self.project.position("test", test_id)
         row = self.project.predictions("test").iloc[position]
-        return Query(
-            task=self.task,
-            trajectory=self._trajectory,
-            index=self._index,
-            curvature=self._curvature,
-            head=self.facts.head or "",
-            position=position,
-            measurement=measurement_for(
+        return Target(
+            position,
+            measurement_for(
                 measurement,
                 class_names=self.task.class_names,
                 true=int(row["label"]),
                 predicted=int(row["predicted"]),
                 loss=self.task.loss,
             ),
-            train_labels=self._labels,
-            device=self.device,
-            batch_size=gradient_batch_size(self.task),
-            use_index=use_index,
-            reporter=reporter,
         )
 
-    def _explained(self, method: Method, query: Query, test_id: str, measurement: str) -> Explanation:
-        started = time.perf_counter()
-        parts = method.parts(query)
-        scores = method.scores(query) if parts is None else parts.sum(dim=0)
-        query_seconds = time.perf_counter() - started
-        exact = not method.compressible or not query.use_index or self._index.exact
-        if not exact:
-            best = strongest(scores, RERANKED)
-            scores = scores.clone()
-            scores[best] = method.scores(query.restricted(best.tolist()))
-        if not bool(torch.isfinite(scores).all()):
-            raise NumericalError(
-                f"The method '{method.info.name}' gave scores that are not finite for example '{test_id}': "
-                "try another method, or check the model for NaN weights."
+    def _complete(self, method: Method, reporter: Reporter) -> None:
+        """Let the index cover the points of the run that a method looks at."""
+        loaded = self._loaded
+        missing = [number for number in method.points(self.facts) if not loaded.index.has(number)]
+        if not missing:
+            return
+        with exclusive(self.project.directory, reporter):
+            loaded.index.ledger.reload()
+            builder = IndexBuilder(
+                self.task,
+                loaded.trajectory,
+                loaded.curvature,
+                self.facts.head,
+                loaded.index.plan,
+                loaded.index.ledger,
+                device=self.device,
+                precision=str(self.project.preparation["precision"]),
+                batch_size=loaded.batch_size,
             )
-        trust = trust_of(method, query, scores, parts, exact=exact, representations=self._representations())
-        return Explanation(
-            project=self.project,
-            example=self.project.example("test", test_id),
-            method=method.info.name,
-            measurement=measurement,
-            measurement_words=query.measurement.words,
-            scores=scores.to(torch.float32).numpy(),
-            seconds={"query": query_seconds, "total": time.perf_counter() - started},
-            trust=trust,
-            representations=self._representations(),
-        )
+            for done, number in enumerate(missing):
+                share = reporter.share(done / len(missing), (done + 1) / len(missing))
+                builder.build(loaded.trajectory.points[number], share)
 
-    def _representations(self) -> np.ndarray | None:
+    def _explained(
+        self,
+        method: Method,
+        query: Query,
+        test_id: str,
+        measurement: str,
+        preliminary: Callable[[Explanation], None] | None,
+    ) -> Explanation:
+        started = time.perf_counter()
+        parts = method.parts(query)[:, 0] if isinstance(method, SummedMethod) else None
+        scores = method.scores(query)[0] if parts is None else parts.sum(dim=0)
+        _check_scores(scores, method, test_id)
+        query_seconds = time.perf_counter() - started
+
+        def explanation(scores: Tensor, exact: bool) -> Explanation:
+            return Explanation(
+                project=self.project,
+                example=self.project.example("test", test_id),
+                method=method.info.name,
+                measurement=measurement,
+                measurement_words=query.targets[0].measurement.words,
+                scores=scores.to(torch.float32).numpy(),
+                seconds={"query": query_seconds, "total": time.perf_counter() - started},
+                trust=trust_of(
+                    method, query, scores, parts, exact=exact, representations=self._representations()
+                ),
+                representations=self._representations(),
+            )
+
+        exact = not method.from_gradients or not query.use_index or self._loaded.index.exact
+        if exact:
+            return explanation(scores, True)
+        if preliminary is not None:
+            preliminary(explanation(scores, False))
+        best = strongest(scores, RERANKED)
+        scores = scores.clone()
+        scores[best] = method.scores(query.restricted(best.tolist()))[0]
+        _check_scores(scores, method, test_id)
+        return explanation(scores, False)
+
+    def _representations(self) -> NDArray[np.float32] | None:
         if self.facts.head is None:
             return None
-        return self._index.array(self._trajectory.final.number, "representations")
+        stored: NDArray[np.float32] = self._loaded.index.representations(self.facts.final).numpy()
+        return stored
 
 
 def strongest(scores: Tensor, count: int) -> Tensor:
@@ -233,3 +342,11 @@ def strongest(scores: Tensor, count: int) -> Tensor:
     half = min(count // 2, len(scores))
     both_ends = torch.cat([scores.topk(half).indices, (-scores).topk(half).indices])
     return both_ends[torch.argsort(both_ends)] if half * 2 <= len(scores) else torch.arange(len(scores))
+
+
+def _check_scores(scores: Tensor, method: Method, asked: str) -> None:
+    if not bool(torch.isfinite(scores).all()):
+        raise NumericalError(
+            f"The method '{method.info.name}' gave scores that are not finite for example '{asked}': "
+            "try another method, or check the model for NaN weights."
+        )

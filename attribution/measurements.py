@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -97,13 +98,21 @@ def _user_function(name: str, directory: Path | None) -> Callable[[Tensor, Tenso
     return value
 
 
-def logit_gradient(measurement: Measurement, logits: Tensor, labels: Tensor) -> Tensor:
-    """Derivative of the measurement with respect to the logits, shape (B, C)."""
-    import torch
+def row_by_row(measurements: Sequence[Measurement]) -> ValueFunction:
+    """A value function for a batch in which row b has the measurement ``measurements[b]``."""
 
+    def value(logits: Tensor, labels: Tensor) -> Tensor:
+        rows = [m.value(logits[b : b + 1], labels[b : b + 1]) for b, m in enumerate(measurements)]
+        return torch.cat(rows)
+
+    return value
+
+
+def logit_gradient(value: ValueFunction, logits: Tensor, labels: Tensor) -> Tensor:
+    """Derivative of a value function with respect to the logits, shape (B, C)."""
     with torch.enable_grad():
         free = logits.detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(measurement.value(free, labels).sum(), free)
+        (gradient,) = torch.autograd.grad(value(free, labels).sum(), free)
     return gradient
 
 

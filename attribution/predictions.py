@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.batches import batch_count, batches
-from attribution.capture.capture import check_finite
+from attribution.finite import check_finite
 from attribution.measurements import probabilities
 from attribution.progress import SILENT, Reporter
 from attribution.representation import RepresentationRecorder

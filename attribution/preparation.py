@@ -5,54 +5,60 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from attribution import frozen
-from attribution.batches import labels_of
+from attribution.batches import gradient_batch_size, labels_of
 from attribution.capture import GradientCapture
+from attribution.curvature import CurvatureStore
 from attribution.devices import check_precision, resolve_device
 from attribution.display import example_table
 from attribution.errors import MissingRequirementError, ProjectError, UsageError
-from attribution.index import IndexPlan, build_point, plan_index
-from attribution.index.store import ARRAYS, DESCRIPTION, array_file
-from attribution.methods import ProjectFacts, method_named
+from attribution.index import GradientIndex, IndexBuilder, IndexPlan, plan_index
+from attribution.methods import ProjectFacts, default_method, method_named
 from attribution.predictions import predict, prediction_table
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
 from attribution.projects.files import replacing, write_text
+from attribution.projects.ledger import Ledger
+from attribution.projects.locking import exclusive
 from attribution.projects.project import PREPARED_FORMAT
 from attribution.projects.stamps import Stamp, stamp
 from attribution.representation import head_name
 from attribution.sources import load_task
 from attribution.task import Task
-from attribution.trajectory import Point, Trajectory
+from attribution.trajectory import Trajectory
 
-TEXT_BATCH, TENSOR_BATCH = 32, 128
-"""Examples per gradient batch: short texts differ in length, and long batches of them pad more than they save."""
+INDEX, FROZEN = "index", "frozen"
+"""Folders within the prepared directory."""
 
 
 def prepare(
     project: Project,
     *,
-    methods: list[str] | None = None,
+    methods: Sequence[str] | None = None,
     device: str = "auto",
     precision: str = "fp32",
     reporter: Reporter = SILENT,
 ) -> None:
-    """Store predictions, examples as shown, and the gradient index. Does nothing where this is done already.
+    """Store predictions, examples as shown, curvature and the gradient index, as far as ``methods`` need them.
 
-    Work that was cut off goes on at the point of the run where it stopped. ``prepared.json`` is written last: a
-    project without it counts as not prepared.
+    Does nothing where this is done already and intact. Work that was cut off goes on at the shard where it stopped.
+    ``prepared.json`` is written last: a project without it counts as not prepared.
+
+    Args:
+        methods: names; the default method alone where None. Other methods complete the index when they are first used.
 
     Raises:
+        NotFoundError: no such method.
         ProjectError: model or data cannot be read, or the folder cannot be written.
         NumericalError: the model gives NaN or infinity.
         Cancelled: the user asked for a stop.
@@ -60,24 +66,44 @@ def prepare(
     check_precision(precision)
     for name in methods or []:
         method_named(name)
-    if project.prepared:
+    if project.prepared and _covers(project, methods):
         return
     where = resolve_device(device)
-    with _exclusive(project, reporter):
-        if project.prepared:  # another process may have finished while this one waited
+    with exclusive(project.directory, reporter):
+        if project.prepared and _covers(project, methods):  # another process may have finished meanwhile
             return
-        _Preparation(project, where, precision, reporter).run()
+        _Preparation(project, methods, where, precision, reporter).run()
 
 
-def gradient_batch_size(task: Task) -> int:
-    """Examples per gradient batch for this kind of data."""
-    first = task.dataset("train")[0][0]
-    return TEXT_BATCH if isinstance(first, dict) and "input_ids" in first else TENSOR_BATCH
+def needed_points(facts: ProjectFacts, methods: Sequence[str] | None) -> list[int]:
+    """Numbers of the points of the run that the index has to cover, the final model first."""
+    chosen = [method_named(name) for name in (methods or [default_method(facts)])]
+    wanted = {point for method in chosen if method.missing(facts) is None for point in method.points(facts)}
+    return [facts.final, *sorted(wanted - {facts.final})]
+
+
+def _covers(project: Project, methods: Sequence[str] | None) -> bool:
+    """Whether the index of a prepared project has all the points that the methods need, with their checksums right."""
+    try:
+        index = GradientIndex(Ledger.read(project.prepared_directory / INDEX))
+        if index.ledger.drop_damaged():
+            return False
+        return all(index.has(point) for point in needed_points(ProjectFacts.of(project), methods))
+    except ProjectError:
+        return False
 
 
 class _Preparation:
-    def __init__(self, project: Project, device: torch.device, precision: str, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        project: Project,
+        methods: Sequence[str] | None,
+        device: torch.device,
+        precision: str,
+        reporter: Reporter,
+    ) -> None:
         self._project = project
+        self._methods = methods
         self._device = device
         self._precision = precision
         self._reporter = reporter
@@ -91,35 +117,44 @@ class _Preparation:
         task = load_task(self._project)
         _check_labels(task)
         trajectory = Trajectory(task, self._device)
+        facts = _facts(task, trajectory)
         model = trajectory.model_at(trajectory.final)
-        head, problem = _head(task, model)
-        plan = plan_index(GradientCapture(task, model).shapes, task.size("train"), len(trajectory.points))
-        self._resume_or_clear(sources, plan)
+        covered = {*facts.traced, facts.final}
+        plan = plan_index(GradientCapture(task, model).shapes, task.size("train"), len(covered))
+        ledger = self._resume_or_clear(sources, plan, task.size("train"))
 
         kind = self._write_examples(task, report.share(0.02, 0.06))
+        batch_size = gradient_batch_size(task)
         frozen.build(
             task,
             model,
-            self._directory / "frozen",
+            self._directory / FROZEN,
             device=self._device,
-            batch_size=gradient_batch_size(task),
+            batch_size=batch_size,
             reporter=report.share(0.06, 0.2),
         )
-        test_table = self._predict_test(task, trajectory, head, report.share(0.2, 0.25))
-        train_table = self._build_index(task, trajectory, head, plan, report.share(0.25, 0.99))
-
-        facts = ProjectFacts(
-            checkpoints=len(task.checkpoints),
-            learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
-            optimizer=task.optimizer,
-            head=head,
-            head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),
-            head_problem=problem,
+        test_table = self._predict_test(task, trajectory, facts.head, report.share(0.2, 0.25))
+        builder = IndexBuilder(
+            task,
+            trajectory,
+            CurvatureStore(task, trajectory, ledger, self._device, batch_size),
+            facts.head,
+            plan,
+            ledger,
+            device=self._device,
+            precision=self._precision,
+            batch_size=batch_size,
         )
-        files = {p.name: p.stat().st_size for p in sorted(self._directory.glob("*.parquet"))}
-        for folder in ("index", "frozen"):
-            stored = sorted((self._directory / folder).glob("*.npy"))
-            files |= {f"{folder}/{p.name}": p.stat().st_size for p in stored}
+        points = needed_points(facts, self._methods)
+        for done, number in enumerate(points):
+            share = report.share(0.25 + 0.74 * done / len(points), 0.25 + 0.74 * (done + 1) / len(points))
+            builder.build(trajectory.points[number], share)
+        logits = GradientIndex(ledger).array(facts.final, "logits")
+        train_table = prediction_table(task, "train", logits, labels_of(task, "train"))
+        _write_table(train_table, self._directory / "train_predictions.parquet")
+
+        stored = [*self._directory.glob("*.parquet"), *self._directory.glob(f"{FROZEN}/*.npy")]
+        stored += [self._directory / INDEX / name for name in ledger.files]
         record = {
             "format": PREPARED_FORMAT,
             "recipe": self._project.recipe(),
@@ -134,33 +169,39 @@ class _Preparation:
             "precision": self._precision,
             "seconds": round(time.perf_counter() - started, 3),
             "facts": asdict(facts),
-            "files": files,
+            "files": {str(p.relative_to(self._directory)): p.stat().st_size for p in sorted(stored)},
         }
         write_text(self._directory / "prepared.json", json.dumps(record, indent=2) + "\n")
         report(1.0, "Ready")
 
-    def _resume_or_clear(self, sources: dict[str, Stamp], plan: IndexPlan) -> None:
-        """Keep what an interrupted run of the same work left; delete anything else."""
-        wanted = json.dumps(
-            {
-                "recipe": self._project.recipe(),
-                "sources": {name: found["sha256"] for name, found in sources.items()},
-                "precision": self._precision,
-                "plan": plan.description(),
-            }
-        )
-        marker = self._directory / "building.json"
+    def _resume_or_clear(self, sources: dict[str, Stamp], plan: IndexPlan, examples: int) -> Ledger:
+        """The ledger of what an interrupted run of the same work left intact; anything else is deleted."""
+        arguments = {
+            "recipe": self._project.recipe(),
+            "sources": {name: found["sha256"] for name, found in sources.items()},
+            "versions": {name: version(name) for name in ("tracefix", "torch")},
+            "precision": self._precision,
+            "plan": plan.description(),
+            "curvature": CurvatureStore.description(),
+            "examples": examples,
+        }
+        directory = self._directory / INDEX
         try:
-            same = marker.read_text(encoding="utf-8") == wanted
-        except (OSError, UnicodeDecodeError):
+            ledger = Ledger.read(directory)
+            same = ledger.arguments == arguments
+        except ProjectError:
             same = False
-        if not same and self._directory.exists():
-            shutil.rmtree(self._directory)
+        if same:
+            ledger.drop_damaged()
+        else:
+            if self._directory.exists():
+                shutil.rmtree(self._directory)
+            ledger = Ledger(directory, arguments, {})
         for leftover in self._directory.glob("**/.*.part"):
             leftover.unlink()
         (self._directory / "prepared.json").unlink(missing_ok=True)
-        write_text(marker, wanted)
-        write_text(self._directory / "index" / DESCRIPTION, json.dumps(plan.description(), indent=2) + "\n")
+        ledger.write()
+        return ledger
 
     def _write_examples(self, task: Task, reporter: Reporter) -> str:
         kinds = []
@@ -195,34 +236,20 @@ class _Preparation:
         _write_table(table, self._directory / "test_predictions.parquet")
         return table
 
-    def _build_index(
-        self, task: Task, trajectory: Trajectory, head: str | None, plan: IndexPlan, reporter: Reporter
-    ) -> pd.DataFrame:
-        directory = self._directory / "index"
-        for done, point in enumerate(trajectory.points):
-            share = reporter.share(done / len(trajectory.points), (done + 1) / len(trajectory.points))
-            if not self._point_done(directory, point, head):
-                build_point(
-                    task,
-                    trajectory,
-                    point,
-                    head,
-                    plan,
-                    directory,
-                    device=self._device,
-                    precision=self._precision,
-                    batch_size=gradient_batch_size(task),
-                    reporter=share,
-                )
-        logits = torch.from_numpy(np.load(array_file(directory, trajectory.final.number, "logits")))
-        table = prediction_table(task, "train", logits, labels_of(task, "train"))
-        _write_table(table, self._directory / "train_predictions.parquet")
-        return table
 
-    @staticmethod
-    def _point_done(directory: Path, point: Point, head: str | None) -> bool:
-        wanted = [name for name in ARRAYS if head is not None or name != "representations"]
-        return all(array_file(directory, point.number, name).exists() for name in wanted)
+def _facts(task: Task, trajectory: Trajectory) -> ProjectFacts:
+    model = trajectory.model_at(trajectory.final)
+    head, problem = _head(task, model)
+    return ProjectFacts(
+        checkpoints=len(task.checkpoints),
+        learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
+        final=trajectory.final.number,
+        traced=tuple(point.number for point in trajectory.traced),
+        optimizer=task.optimizer,
+        head=head,
+        head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),
+        head_problem=problem,
+    )
 
 
 def _head(task: Task, model: nn.Module) -> tuple[str | None, str]:
@@ -256,28 +283,3 @@ def _check_classes(task: Task, logits: Tensor) -> None:
 def _write_table(table: pd.DataFrame, file: Path) -> None:
     with replacing(file) as temporary:
         table.to_parquet(temporary)
-
-
-class _exclusive:  # noqa: N801  (reads as a verb phrase in a with statement)
-    """Only one process prepares a project; others wait for it and stay cancellable."""
-
-    def __init__(self, project: Project, reporter: Reporter) -> None:
-        self._project = project
-        self._lock = FileLock(project.directory / ".prepare.lock")
-        self._reporter = reporter
-
-    def __enter__(self) -> None:
-        while True:
-            try:
-                self._lock.acquire(timeout=0.5)
-                return
-            except Timeout:
-                self._reporter(0.0, "Waiting: another process is preparing this project")
-            except OSError as error:
-                raise ProjectError(
-                    f"Cannot write to '{self._project.directory}' ({error.strerror or error}): make the folder "
-                    "writable, or copy the project elsewhere."
-                ) from error
-
-    def __exit__(self, *details: Any) -> None:
-        self._lock.release()

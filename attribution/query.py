@@ -1,49 +1,48 @@
-"""`Query`: what a method may ask when it scores the training examples for one measurement.
+"""`Query`: what a method may ask when it scores the training examples for measurements of test examples.
 
 Gradients come from the index for all training examples, or freshly computed for some of them (`restricted`),
-which is exact whatever the index compresses.
+which is exact whatever the index leaves out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from attribution.batches import Batch, batch_of, batches
-from attribution.capture import DenseGradient, GradientCapture, PerExampleGradients
-from attribution.curvature.store import CurvatureStore
+from attribution.batches import Batch, batch_of
+from attribution.capture import GradientCapture, gradient_stream
+from attribution.curvature import Curvature, CurvatureStore
 from attribution.index import GradientIndex
-from attribution.measurements import Measurement, logit_gradient
+from attribution.measurements import Measurement, logit_gradient, row_by_row
 from attribution.progress import SILENT, Reporter
 from attribution.representation import RepresentationRecorder
 from attribution.task import Task
 from attribution.trajectory import Point, Trajectory
 
-
-@dataclass
-class _Gradient:
-    """Gradient of the measurement at a point: by block (1, *shape), and compressed (width,)."""
-
-    blocks: dict[str, Tensor]
-    compressed: Tensor
-    norm: float
+Vectors = dict[str, Tensor]
+"""Q vectors by block, each (Q, *shape)."""
 
 
-@dataclass
-class Query:
-    """One measurement of one test example, to be traced to the training examples.
+@dataclass(frozen=True)
+class Target:
+    """A test example (row of the test split) and what of it is explained."""
+
+    position: int
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A prepared task in memory.
 
     Args:
-        task, trajectory, index, curvature: the loaded project.
-        head: name of the layer that reads the representation.
-        position: row of the test example.
-        measurement: what is explained.
+        task, trajectory, index, curvature: its parts.
+        head: name of the layer that reads the representation; empty where there is none.
         train_labels: class numbers (N,).
         device, batch_size: where and how fresh gradients are computed.
-        positions: the training examples to score; None for all of them, from the index.
     """
 
     task: Task
@@ -51,154 +50,165 @@ class Query:
     index: GradientIndex
     curvature: CurvatureStore
     head: str
-    position: int
-    measurement: Measurement
     train_labels: Tensor
-    device: torch.device | str = "cpu"
-    batch_size: int = 64
+    device: torch.device | str
+    batch_size: int
+
+
+@dataclass
+class Query:
+    """Q measurements, to be traced to the training examples.
+
+    Args:
+        loaded: the task.
+        targets: the Q test examples with their measurements.
+        positions: the training examples to score; None for all N of them.
+        use_index: whether inner products come from the index.
+        refine: whether curvature is inverted exactly (conjugate gradients) rather than by EK-FAC alone.
+    """
+
+    loaded: Loaded
+    targets: Sequence[Target]
     positions: Sequence[int] | None = None
     use_index: bool = True
+    refine: bool = False
     reporter: Reporter = SILENT
-    _gradients: dict[int, _Gradient] = field(default_factory=dict)
-    _preconditioned: dict[int, _Gradient] = field(default_factory=dict)
+    residuals: list[float] = field(default_factory=list)
+    """Relative residual of each solve, where one was iterative."""
+    _gradients: dict[int, Vectors] = field(default_factory=dict)
+    _preconditioned: dict[int, Vectors] = field(default_factory=dict)
 
     # -- points of the run --------------------------------------------------------------------------------------
 
     @property
+    def task(self) -> Task:
+        """The task."""
+        return self.loaded.task
+
+    @property
     def final(self) -> Point:
         """The final model."""
-        return self.trajectory.final
+        return self.loaded.trajectory.final
 
     @property
     def checkpoints(self) -> list[Point]:
-        """The checkpoints of the run, oldest first."""
-        return self.trajectory.checkpoint_points
+        """The checkpoints that are traced, oldest first."""
+        return self.loaded.trajectory.traced
 
     def restricted(self, positions: Sequence[int]) -> Query:
         """The same query for some training examples only, answered without the index."""
-        return Query(
-            self.task,
-            self.trajectory,
-            self.index,
-            self.curvature,
-            self.head,
-            self.position,
-            self.measurement,
-            self.train_labels,
-            self.device,
-            self.batch_size,
-            list(positions),
-            False,
-            self.reporter,
-            self._gradients,
-            self._preconditioned,
-        )
+        return replace(self, positions=list(positions), use_index=False)
 
     # -- gradients ----------------------------------------------------------------------------------------------
 
-    def dots(self, point: Point) -> Tensor:
-        """g_f · g_i at a point, for each training example: float64 (N,) or (len(positions),)."""
-        return self._dots(point, self._gradient(point))
-
-    def influence(self, point: Point) -> Tensor:
-        """-(1/N) g_fᵀ (H + λI)⁻¹ g_i at a point, with the automatic damping λ, for each training example."""
-        if point.number not in self._preconditioned:
-            curvature = self.curvature.at(point, self.reporter)
-            damping = self.curvature.damping.absolute(curvature.mean_eigenvalue())
-            blocks = curvature.inverse(self._gradient(point).blocks, damping)
-            self._preconditioned[point.number] = self._compressed(blocks)
-        return -self._dots(point, self._preconditioned[point.number]) / self.task.size("train")
+    def dots(self, point: Point, vectors: Vectors) -> Tensor:
+        """Inner products of vectors (Q, *shape) with the training gradients at a point: float64 (Q, N), or (Q, n)."""
+        if self.use_index:
+            index = self.loaded.index
+            return index.dots(point.number, index.coordinates(point.number).query(vectors)).double()
+        return self._fresh(point, vectors)[0]
 
     def norms(self, point: Point) -> Tensor:
-        """‖g_i‖ at a point, for each training example."""
+        """‖g_i‖ at a point, for each training example: (N,) or (len(positions),)."""
         if self.use_index:
-            return self.index.norms(point.number).double()
-        return self._fresh(point, self._gradient(point))[1]
+            return self.loaded.index.norms(point.number).double()
+        return self._fresh(point, self.gradient(point))[1]
 
-    def norm(self, point: Point) -> float:
-        """‖g_f‖ at a point."""
-        return self._gradient(point).norm
+    def norm(self, point: Point) -> Tensor:
+        """‖g_f‖ at a point: (Q,)."""
+        parts = [block.double().flatten(1).square().sum(dim=1) for block in self.gradient(point).values()]
+        return torch.stack(parts).sum(dim=0).sqrt().cpu()
+
+    def gradient(self, point: Point) -> Vectors:
+        """Gradients of the measurements at a point, by block."""
+        if point.number not in self._gradients:
+            batch = self._test_batch()
+            value = row_by_row([target.measurement for target in self.targets])
+            found = self._capture(point).gradients(batch.inputs, batch.labels, value)
+            self._gradients[point.number] = found.dense()
+        return self._gradients[point.number]
+
+    def preconditioned(self, point: Point) -> Vectors:
+        """(H + λI)⁻¹ g_f at a point, by block."""
+        if point.number not in self._preconditioned:
+            curvature = self._solver(point)
+            damping = self.loaded.curvature.damping.absolute(curvature.mean_eigenvalue())
+            self._preconditioned[point.number] = curvature.inverse(self.gradient(point), damping)
+            residual = getattr(curvature, "residual", None)
+            if residual is not None:
+                self.residuals.append(residual)
+        return self._preconditioned[point.number]
 
     # -- representations ----------------------------------------------------------------------------------------
 
     def representations(self, point: Point) -> Tensor:
         """Representations of the training examples at a point, (N, D) or (len(positions), D)."""
-        stored = self.index.representations(point.number)
-        return stored if self.positions is None else stored[torch.as_tensor(list(self.positions))]
+        return self._asked(self.loaded.index.representations(point.number))
 
     def test_representation(self, point: Point) -> Tensor:
-        """Representation (1, D) of the test example at a point."""
-        model = self.trajectory.model_at(point)
-        with torch.no_grad(), RepresentationRecorder(model, self.head) as recorder:
+        """Representations (Q, D) of the test examples at a point."""
+        model = self.loaded.trajectory.model_at(point)
+        with torch.no_grad(), RepresentationRecorder(model, self.loaded.head) as recorder:
             self.task.logits(model, self._test_batch().inputs)
         return recorder.take().cpu()
 
     def head_module(self, point: Point) -> nn.Module:
         """The layer that turns a representation into logits, at a point."""
-        return self.trajectory.model_at(point).get_submodule(self.head)
+        return self.loaded.trajectory.model_at(point).get_submodule(self.loaded.head)
 
     def labels(self) -> Tensor:
         """Class numbers of the training examples in question."""
-        if self.positions is None:
-            return self.train_labels
-        return self.train_labels[torch.as_tensor(list(self.positions))]
+        return self._asked(self.loaded.train_labels)
 
-    def test_label(self) -> Tensor:
-        """True class number of the test example, shape (1,)."""
+    def test_labels(self) -> Tensor:
+        """True class numbers (Q,) of the test examples."""
         return self._test_batch().labels.cpu()
 
-    def measurement_by_logit(self) -> Tensor:
-        """Derivative of the measurement with respect to each logit of the final model, (C,)."""
+    def measurements_by_logit(self) -> Tensor:
+        """Derivative of each measurement with respect to each logit of the final model, (Q, C)."""
         batch = self._test_batch()
         with torch.no_grad():
-            logits = self.task.logits(self.trajectory.model_at(self.final), batch.inputs)
-        return logit_gradient(self.measurement, logits, batch.labels)[0].cpu().double()
+            logits = self.task.logits(self.loaded.trajectory.model_at(self.final), batch.inputs)
+        value = row_by_row([target.measurement for target in self.targets])
+        return logit_gradient(value, logits, batch.labels).cpu().double()
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _asked(self, rows: Tensor) -> Tensor:
+        return rows if self.positions is None else rows[torch.as_tensor(list(self.positions))]
+
     def _test_batch(self) -> Batch:
-        return batch_of(self.task, "test", [self.position]).to(self.device)
+        positions = [target.position for target in self.targets]
+        return batch_of(self.task, "test", positions).to(self.loaded.device)
 
     def _capture(self, point: Point) -> GradientCapture:
-        return GradientCapture(self.task, self.trajectory.model_at(point))
+        return GradientCapture(self.task, self.loaded.trajectory.model_at(point))
 
-    def _gradient(self, point: Point) -> _Gradient:
-        if point.number not in self._gradients:
-            batch = self._test_batch()
-            found: PerExampleGradients = self._capture(point).gradients(
-                batch.inputs, batch.labels, self.measurement.value
-            )
-            self._gradients[point.number] = self._compressed(found.dense())
-        return self._gradients[point.number]
+    def _solver(self, point: Point) -> Curvature:
+        if self.refine:
+            return self.loaded.curvature.refined(point, self.reporter)
+        return self.loaded.curvature.at(point, self.reporter)
 
-    def _compressed(self, blocks: dict[str, Tensor]) -> _Gradient:
-        """A gradient (1, *shape) by block, with what the index needs of it."""
-        gradient = PerExampleGradients(
-            {name: DenseGradient(block) for name, block in blocks.items()}, torch.zeros(1), torch.zeros(1, 1)
+    def _fresh(self, point: Point, vectors: Vectors) -> tuple[Tensor, Tensor]:
+        """Exact inner products (Q, n) and norms (n,), from gradients computed now."""
+        total = self.task.size("train")
+        asked = list(range(total)) if self.positions is None else list(self.positions)
+        place = torch.empty(total, dtype=torch.long)
+        place[torch.as_tensor(asked)] = torch.arange(len(asked))
+        dots = torch.empty(len(self.targets), len(asked), dtype=torch.float64)
+        norms = torch.empty(len(asked), dtype=torch.float64)
+        stream = gradient_stream(
+            self.task,
+            self._capture(point),
+            self.task.loss,
+            positions=asked,
+            batch_size=self.loaded.batch_size,
+            device=self.loaded.device,
+            reporter=self.reporter,
+            message=f"Exact gradients at step {point.step}",
         )
-        norm = float(gradient.norm_squared()[0].sqrt())
-        return _Gradient(blocks, self.index.projection(gradient)[0], norm)
-
-    def _dots(self, point: Point, query: _Gradient) -> Tensor:
-        if self.use_index:
-            return self.index.dots(point.number, query.compressed).double()
-        return self._fresh(point, query)[0]
-
-    def _fresh(self, point: Point, query: _Gradient) -> tuple[Tensor, Tensor]:
-        """Exact inner products and norms, from gradients computed now."""
-        capture = self._capture(point)
-        asked = list(range(self.task.size("train"))) if self.positions is None else list(self.positions)
-        place = {position: row for row, position in enumerate(asked)}
-        dots, norms = (
-            torch.empty(len(asked), dtype=torch.float64),
-            torch.empty(len(asked), dtype=torch.float64),
-        )
-        work = batches(self.task, "train", self.batch_size, asked)
-        count = -(-len(asked) // self.batch_size)
-        for batch in self.reporter.track(work, count, f"Exact gradients at step {point.step}"):
-            moved = batch.to(self.device)
-            gradients = capture.gradients(moved.inputs, moved.labels, self.task.loss)
-            rows = torch.tensor([place[int(p)] for p in batch.positions])
-            dots[rows] = gradients.dot(query.blocks)[:, 0].double().cpu()
+        for positions, gradients in stream:
+            rows = place[positions]
+            dots[:, rows] = gradients.dot(vectors).T.double().cpu()
             norms[rows] = gradients.norm_squared().sqrt().double().cpu()
         return dots, norms

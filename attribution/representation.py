@@ -51,10 +51,10 @@ def _keep_output(outputs: dict[str, Tensor], name: str) -> Any:
 
 
 class RepresentationRecorder:
-    """Within a ``with`` block, `take` gives the representations (B, D) of the first forward pass since the last call.
+    """Within a ``with`` block, `take` gives the representations (B, D) of the latest forward pass.
 
-    The first one: the general path of `GradientCapture` runs the model again under vmap, whose tensors must not
-    be kept.
+    Passes under vmap, by which the general path of `GradientCapture` computes gradients, do not count: their tensors
+    must not be kept.
     """
 
     def __init__(self, model: nn.Module, head: str) -> None:
@@ -71,11 +71,11 @@ class RepresentationRecorder:
         self._handle.remove()
 
     def _record(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self._seen is None:
+        if not torch._C._functorch.is_functorch_wrapped_tensor(args[0]):
             self._seen = args[0].detach().flatten(1)
 
     def take(self) -> Tensor:
-        """Representations (B, D); the next forward pass is recorded again."""
+        """Representations (B, D); the next call needs another forward pass."""
         assert self._seen is not None, "no forward pass since the last take"
         seen, self._seen = self._seen, None
         return seen

@@ -10,6 +10,9 @@ from torch import nn
 from attribution.batches import evaluation_copy, load_checkpoint
 from attribution.task import Checkpoint, Task
 
+TRACED = 6
+"""Checkpoints that methods which follow the run look at; of longer runs an even choice."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -24,6 +27,13 @@ class Point:
     learning_rate: float
     final: bool
     checkpoint: Checkpoint | None
+
+
+def evenly_spaced(points: list[Point], count: int) -> list[Point]:
+    """At most ``count`` of the points, the first and the last among them, at even distances in between."""
+    if len(points) <= count:
+        return list(points)
+    return [points[round(number * (len(points) - 1) / (count - 1))] for number in range(count)]
 
 
 class Trajectory:
@@ -48,6 +58,7 @@ class Trajectory:
             last_step = task.steps or (checkpoints[-1].step if checkpoints else 0)
             self.points.append(Point(len(checkpoints), last_step, 0.0, True, None))
         self.checkpoint_points = [point for point in self.points if point.checkpoint is not None]
+        self.traced = evenly_spaced(self.checkpoint_points, TRACED)
 
     @property
     def final(self) -> Point:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from attribution.methods import availability, default_method, list_methods
+from attribution.methods import ProjectFacts, availability, default_method, list_methods
 from attribution.progress import Reporter
 from attribution.projects import Edit
 from dashboard.current import Opened
@@ -36,7 +36,7 @@ class Question:
         return {
             "project": opened.reference,
             "example": self.example_id,
-            "method": None if self.method == default_method(opened.project) else self.method,
+            "method": None if self.method == default_method(ProjectFacts.of(opened.project)) else self.method,
             "measurement": None if self.measurement == "margin" else self.measurement,
         }
 
@@ -53,7 +53,7 @@ class Recipe:
 
 def question_of(opened: Opened, example_id: str) -> tuple[Question, str | None]:
     """The question the URL asks, and a sentence where the URL asks for something that cannot be had."""
-    fallback = default_method(opened.project)
+    fallback = default_method(ProjectFacts.of(opened.project))
     reasons = availability(opened.project)
     method = parameter("method") or fallback
     measurement = parameter("measurement") or "margin"

@@ -1,7 +1,14 @@
 """Per-example gradients of a whole batch in one backward pass, without a loop over examples."""
 
 from attribution.capture.capture import GradientCapture, PerExampleGradients
-from attribution.capture.gradients import BlockGradient, DenseGradient, EmbeddingGradient, FactoredGradient
+from attribution.capture.gradients import (
+    BlockGradient,
+    DenseGradient,
+    EmbeddingGradient,
+    FactoredGradient,
+    Side,
+)
+from attribution.capture.stream import gradient_stream
 
 __all__ = [
     "BlockGradient",
@@ -10,4 +17,6 @@ __all__ = [
     "FactoredGradient",
     "GradientCapture",
     "PerExampleGradients",
+    "Side",
+    "gradient_stream",
 ]

@@ -19,7 +19,8 @@ from torch.func import functional_call, grad, vmap
 from attribution.capture.gradients import BlockGradient, DenseGradient, joined
 from attribution.capture.layers import EmbeddingLayer, Layer, layer_for
 from attribution.devices import autocast
-from attribution.errors import NumericalError, UsageError
+from attribution.errors import UsageError
+from attribution.finite import check_finite
 from attribution.task import Inputs, Task
 
 ValueFunction = Callable[[Tensor, Tensor], Tensor]
@@ -127,14 +128,24 @@ class GradientCapture:
 
     def by_parameter(self, gradients: PerExampleGradients) -> dict[str, Tensor]:
         """The same gradients as tensors (B, *parameter.shape), by parameter name."""
+        return self.to_parameters(gradients.dense())
+
+    def to_parameters(self, blocks: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Vectors by block (Q, *shape) as tensors (Q, *parameter.shape), by parameter name."""
         parameters = dict(self.model.named_parameters())
         result: dict[str, Tensor] = {}
-        for name, block in gradients.dense().items():
+        for name, block in blocks.items():
             if name in self._fallback_set:
                 result[name] = block.reshape(len(block), *parameters[name].shape)
             else:
                 result |= self.layers[name].split(block)
         return result
+
+    def from_parameters(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `to_parameters`."""
+        return {name: layer.join(tensors) for name, layer in self.layers.items()} | {
+            name: tensors[name].flatten(1) for name in self.fallback
+        }
 
     def _captured(self, calls: dict[str, list[_Call]], values: Tensor) -> dict[str, BlockGradient]:
         used = [(name, call) for name, recorded in calls.items() for call in recorded]
@@ -169,7 +180,7 @@ class GradientCapture:
     def _functional(self, inputs: Inputs, labels: Tensor, value: ValueFunction) -> dict[str, BlockGradient]:
         parameters = dict(self.model.named_parameters())
         chosen = {name: parameters[name].detach() for name in self.fallback}
-        wrapper = _CallAsTask(self._task, self.model)
+        wrapper = CallAsTask(self._task, self.model)
 
         def single(subset: dict[str, Tensor], one: Any, label: Tensor) -> Tensor:
             batch = {k: v.unsqueeze(0) for k, v in one.items()} if isinstance(one, dict) else one.unsqueeze(0)
@@ -182,7 +193,7 @@ class GradientCapture:
         return {name: DenseGradient(tensor.detach().flatten(1)) for name, tensor in computed.items()}
 
 
-class _CallAsTask(nn.Module):
+class CallAsTask(nn.Module):
     """The model as a module that takes one batch and gives logits, for functional_call."""
 
     def __init__(self, task: Task, model: nn.Module) -> None:
@@ -223,11 +234,3 @@ def _owner_counts(model: nn.Module) -> dict[int, int]:
         for parameter in module.parameters(recurse=False):
             counts[id(parameter)] = counts.get(id(parameter), 0) + 1
     return counts
-
-
-def check_finite(values: Tensor, what: str) -> None:
-    """Raise `NumericalError` when a value is NaN or infinite."""
-    if not bool(torch.isfinite(values).all()):
-        raise NumericalError(
-            f"{what} is NaN or infinite: check the model's weights and inputs, or use --precision fp32."
-        )

@@ -11,11 +11,15 @@ need no (B, O, I) tensor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+Side = Tensor | None
+"""What is kept of one side of a matrix block: rows of a float matrix (p, size) to multiply with, the numbers (p,) of
+the coordinates to pick (int64), or None for all of it."""
 
 _DENSE_LIMIT = 64_000_000
 """Numbers in a (B, O, I) tensor up to which forming it beats contracting every query with every position."""
@@ -28,6 +32,10 @@ class BlockGradient(Protocol):
         """The gradients themselves: (B, O, I) or (B, P)."""
         ...
 
+    def sum_of_squares(self, left: Side, right: Side) -> Tensor:
+        """Σ_b (left @ G_b @ rightᵀ)², elementwise: (p, q), or (q,) for a vector block."""
+        ...
+
     def dot(self, vectors: Tensor) -> Tensor:
         """Inner products with Q gradients of the same block, (Q, O, I) or (Q, P): shape (B, Q)."""
         ...
@@ -36,9 +44,16 @@ class BlockGradient(Protocol):
         """Squared Euclidean norms (B,)."""
         ...
 
-    def project(self, left: Tensor | None, right: Tensor | None) -> Tensor:
-        """Flattened ``left @ G_b @ rightᵀ``, shape (B, p·q); None stands for the identity."""
+    def project(self, left: Side, right: Side) -> Tensor:
+        """Flattened ``left @ G_b @ rightᵀ``, shape (B, p·q). A vector block is one row."""
         ...
+
+
+def narrowed(values: Tensor, side: Side) -> Tensor:
+    """``values @ sideᵀ`` over the last dimension, (..., size) -> (..., p)."""
+    if side is None:
+        return values
+    return values[..., side] if side.dtype == torch.int64 else values @ side.T
 
 
 @dataclass
@@ -47,14 +62,28 @@ class FactoredGradient:
 
     left: Tensor
     right: Tensor
+    _formed: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def smaller_formed(self) -> bool:
+        """Whether the matrices take less room than their factors: convolutions with many more pixels than weights."""
+        _, positions, rows = self.left.shape
+        columns = self.right.shape[2]
+        return positions * (rows + columns) > rows * columns
 
     def dense(self) -> Tensor:
-        return torch.bmm(self.left.transpose(1, 2), self.right)
+        if self._formed is not None:
+            return self._formed
+        formed = torch.bmm(self.left.transpose(1, 2), self.right)
+        if self.smaller_formed:
+            self._formed = formed
+        return formed
 
     def dot(self, vectors: Tensor) -> Tensor:
         queries, rows, columns = vectors.shape
         examples, positions, _ = self.left.shape
-        if positions > 1 and queries > 1 and examples * rows * columns <= _DENSE_LIMIT:
+        many = positions > 1 and queries > 1 and examples * rows * columns <= _DENSE_LIMIT
+        if self.smaller_formed or many:
             return self.dense().flatten(1) @ vectors.flatten(1).T
         if rows <= columns:  # contract the wider side with the query first
             mixed = torch.einsum("bti,qoi->btqo", self.right, vectors)
@@ -64,17 +93,31 @@ class FactoredGradient:
 
     def norm_squared(self) -> Tensor:
         _, positions, rows = self.left.shape
-        if positions * positions > rows * self.right.shape[2]:
+        if self.smaller_formed or positions * positions > rows * self.right.shape[2]:
             return self.dense().square().sum(dim=(1, 2))
         gram = torch.bmm(self.left, self.left.transpose(1, 2)) * torch.bmm(
             self.right, self.right.transpose(1, 2)
         )
         return gram.sum(dim=(1, 2)).clamp_min(0.0)
 
-    def project(self, left: Tensor | None, right: Tensor | None) -> Tensor:
-        narrow_left = self.left if left is None else self.left @ left.T
-        narrow_right = self.right if right is None else self.right @ right.T
-        return torch.bmm(narrow_left.transpose(1, 2), narrow_right).flatten(1)
+    def project(self, left: Side, right: Side) -> Tensor:
+        if self.smaller_formed:
+            return DenseGradient(self.dense()).project(left, right)
+        narrow_left = narrowed(self.left, left)
+        return torch.bmm(narrow_left.transpose(1, 2), narrowed(self.right, right)).flatten(1)
+
+    def sum_of_squares(self, left: Side, right: Side) -> Tensor:
+        """Σ_b (left @ G_b @ rightᵀ)², elementwise: (p, q)."""
+        _, positions, rows = self.left.shape
+        columns = self.right.shape[2]
+        if positions == 1:
+            squares = narrowed(self.left, left).square().flatten(0, 1)
+            return squares.T @ narrowed(self.right, right).square().flatten(0, 1)
+        sides = rows**2 + columns**2
+        if self.smaller_formed or positions * sides > rows * columns * (rows + columns):
+            return DenseGradient(self.dense()).sum_of_squares(left, right)
+        narrow_left = narrowed(self.left, left)
+        return torch.bmm(narrow_left.transpose(1, 2), narrowed(self.right, right)).square_().sum(dim=0)
 
 
 @dataclass
@@ -99,11 +142,26 @@ class EmbeddingGradient:
         gram = torch.bmm(self.right, self.right.transpose(1, 2)) * same
         return gram.sum(dim=(1, 2)).clamp_min(0.0)
 
-    def project(self, left: Tensor | None, right: Tensor | None) -> Tensor:
-        narrow = self.right if right is None else self.right @ right.T
+    def project(self, left: Side, right: Side) -> Tensor:
+        narrow = narrowed(self.right, right)
         if left is None:
             return EmbeddingGradient(self.ids, narrow, self.rows).dense().flatten(1)
-        return torch.bmm(left.T[self.ids].transpose(1, 2), narrow).flatten(1)
+        chosen = left.dtype == torch.int64
+        looked_up = (
+            (self.ids.unsqueeze(2) == left).to(narrow.dtype) if chosen else left.T[self.ids]
+        )  # (B, T, p)
+        return torch.bmm(looked_up.transpose(1, 2), narrow).flatten(1)
+
+    def sum_of_squares(self, left: Side, right: Side) -> Tensor:
+        """Σ_b (G_b @ rightᵀ)², elementwise: (V, q). Only the standard basis makes sense for a table's rows."""
+        assert left is None
+        narrow = narrowed(self.right, right)
+        # Occurrences of one word in one example are summed before they are squared.
+        same = (self.ids.unsqueeze(1) == self.ids.unsqueeze(2)).to(narrow.dtype)
+        summed = torch.bmm(same, narrow)
+        share = 1.0 / same.sum(dim=2, keepdim=True)  # each occurrence brings its part of the square
+        result = narrow.new_zeros(self.rows, narrow.shape[2])
+        return result.index_add_(0, self.ids.flatten(), (summed.square() * share).flatten(0, 1))
 
 
 @dataclass
@@ -121,13 +179,19 @@ class DenseGradient:
     def norm_squared(self) -> Tensor:
         return self.values.flatten(1).square().sum(dim=1)
 
-    def project(self, left: Tensor | None, right: Tensor | None) -> Tensor:
+    def project(self, left: Side, right: Side) -> Tensor:
+        return self._sandwiched(left, right).flatten(1)
+
+    def sum_of_squares(self, left: Side, right: Side) -> Tensor:
+        """Σ_b (left @ G_b @ rightᵀ)², elementwise: (p, q), or (q,) for a vector block."""
+        squares = self._sandwiched(left, right).square().sum(dim=0)
+        return squares if self.values.dim() == 3 else squares[0]
+
+    def _sandwiched(self, left: Side, right: Side) -> Tensor:
         values = self.values if self.values.dim() == 3 else self.values.unsqueeze(1)
         if left is not None:
-            values = torch.einsum("po,boi->bpi", left, values)
-        if right is not None:
-            values = torch.einsum("qi,bpi->bpq", right, values)
-        return values.flatten(1)
+            values = narrowed(values.transpose(1, 2), left).transpose(1, 2)
+        return narrowed(values, right)
 
 
 def joined(parts: list[BlockGradient]) -> BlockGradient:

@@ -3,5 +3,6 @@
 from attribution.curvature.damping import Damping, automatic_damping
 from attribution.curvature.ekfac import EKFAC, fit_ekfac
 from attribution.curvature.protocol import Curvature
+from attribution.curvature.store import CurvatureStore
 
-__all__ = ["EKFAC", "Curvature", "Damping", "automatic_damping", "fit_ekfac"]
+__all__ = ["EKFAC", "Curvature", "CurvatureStore", "Damping", "automatic_damping", "fit_ekfac"]

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attribution.batches import batch_count, batches
 from attribution.capture import (
     BlockGradient,
     EmbeddingGradient,
     FactoredGradient,
     GradientCapture,
     PerExampleGradients,
+    gradient_stream,
 )
 from attribution.capture.capture import ValueFunction
 from attribution.errors import NumericalError
@@ -40,7 +40,7 @@ LARGEST_MATRIX_SIDE = 8192
 
 
 @dataclass
-class _Block:
+class EigenBlock:
     """Eigenbases (None for the standard basis) and eigenvalues of one block."""
 
     left: Tensor | None
@@ -63,8 +63,13 @@ class _Block:
 class EKFAC:
     """A fitted EK-FAC approximation; see `fit_ekfac`."""
 
-    def __init__(self, blocks: dict[str, _Block]) -> None:
+    def __init__(self, blocks: dict[str, EigenBlock]) -> None:
         self._blocks = blocks
+
+    @property
+    def blocks(self) -> dict[str, EigenBlock]:
+        """Eigenbasis and eigenvalues of each block."""
+        return self._blocks
 
     def inverse(self, vectors: dict[str, Tensor], damping: float) -> dict[str, Tensor]:
         """``(H + damping·I)⁻¹ v`` for Q vectors by block (Q, *shape).
@@ -89,7 +94,7 @@ class EKFAC:
     def to(self, device: torch.device | str) -> EKFAC:
         """The same on another device."""
         moved = {
-            name: _Block(
+            name: EigenBlock(
                 None if b.left is None else b.left.to(device),
                 None if b.right is None else b.right.to(device),
                 b.eigenvalues.to(device),
@@ -118,7 +123,7 @@ class EKFAC:
         names = dict.fromkeys(key.rpartition("|")[0] for key in tensors)
         return cls(
             {
-                name: _Block(
+                name: EigenBlock(
                     tensors.get(f"{name}|left"), tensors.get(f"{name}|right"), tensors[f"{name}|eigenvalues"]
                 )
                 for name in names
@@ -144,33 +149,35 @@ def fit_ekfac(
         seed: of the sampled labels, which depend on the example alone and not on batches or their order.
     """
     size = task.size("train") if positions is None else len(positions)
-    count = batch_count(size, batch_size)
     noise = torch.rand(task.size("train"), generator=torch.Generator().manual_seed(seed))
-    second_moments: dict[str, _Moments] = {}
-
-    loss = _loss_at_sampled_labels(task.loss)
 
     def passes(share: Reporter, words: str) -> Iterator[PerExampleGradients]:
-        for batch in share.track(batches(task, "train", batch_size, positions), count, words):
-            moved = batch.to(device)
-            # The random numbers take the labels' place, so that each example meets its own whatever the batch.
-            yield capture.gradients(moved.inputs, noise[batch.positions].to(device), loss)
+        # The random numbers take the labels' place, so that each example meets its own whatever the batch.
+        stream = gradient_stream(
+            task,
+            capture,
+            _loss_at_sampled_labels(task.loss),
+            positions=positions,
+            labels=noise,
+            batch_size=batch_size,
+            device=device,
+            reporter=share,
+            message=words,
+        )
+        for _, gradients in stream:
+            yield gradients
 
+    moments: dict[str, _Moments] = {}
     for gradients in passes(reporter.share(0.0, 0.5), f"{message}: bases"):
         for name, block in gradients.blocks.items():
-            second_moments.setdefault(name, _Moments()).add(block)
-    fitted = {}
-    for name, moments in second_moments.items():
-        left, right = moments.bases()
-        fitted[name] = _Block(left, right, torch.zeros(()))
+            moments.setdefault(name, _Moments()).add(block)
+    bases = {name: found.bases() for name, found in moments.items()}
     sums: dict[str, Tensor] = {}
     for gradients in passes(reporter.share(0.5, 1.0), f"{message}: eigenvalues"):
         for name, gradient in gradients.blocks.items():
-            squares = _rotated(fitted[name], gradient).square().sum(dim=0)
+            squares = gradient.sum_of_squares(*(None if b is None else b.T for b in bases[name]))
             sums[name] = squares if name not in sums else sums[name] + squares
-    for name, fit in fitted.items():
-        fit.eigenvalues = sums[name] / size
-    return EKFAC(fitted)
+    return EKFAC({name: EigenBlock(left, right, sums[name] / size) for name, (left, right) in bases.items()})
 
 
 def _loss_at_sampled_labels(loss: LossFunction) -> ValueFunction:
@@ -193,9 +200,12 @@ class _Moments:
     def add(self, block: BlockGradient) -> None:
         if isinstance(block, FactoredGradient):
             # Positions without gradient (padding, tokens that do not matter) say nothing about the parameters.
-            used = (block.left != 0).any(dim=2)
-            self._left = _plus(self._left, _second_moment(block.left[used]))
-            self._right = _plus(self._right, _second_moment(block.right[used]))
+            used = (block.left != 0).any(dim=2).flatten()
+            left, right = block.left.flatten(0, 1), block.right.flatten(0, 1)
+            if not bool(used.all()):
+                left, right = left[used], right[used]
+            self._left = _plus(self._left, _second_moment(left))
+            self._right = _plus(self._right, _second_moment(right))
         elif isinstance(block, EmbeddingGradient):
             self._right = _plus(self._right, _second_moment(block.right.flatten(0, 1)))
         else:
@@ -226,15 +236,3 @@ def _eigenvectors(moment: Tensor | None) -> Tensor | None:
     # float64: float32 eigensolvers fail on the nearly singular moments that well-fitted models have.
     vectors: Tensor = torch.linalg.eigh(moment.double().cpu()).eigenvectors
     return vectors.to(moment)
-
-
-def _rotated(block: _Block, gradient: BlockGradient) -> Tensor:
-    """Per-example gradients (B, *shape) in the eigenbasis."""
-    if isinstance(gradient, FactoredGradient):
-        left = gradient.left if block.left is None else gradient.left @ block.left
-        right = gradient.right if block.right is None else gradient.right @ block.right
-        return torch.bmm(left.transpose(1, 2), right)
-    if isinstance(gradient, EmbeddingGradient):
-        right = gradient.right if block.right is None else gradient.right @ block.right
-        return EmbeddingGradient(gradient.ids, right, gradient.rows).dense()
-    return block.rotate(gradient.dense())

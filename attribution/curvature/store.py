@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from attribution.capture import GradientCapture
+from attribution.curvature.conjugate_gradient import ConjugateGradient
 from attribution.curvature.damping import Damping, automatic_damping
 from attribution.curvature.ekfac import EKFAC, fit_ekfac
-from attribution.errors import ProjectError
+from attribution.curvature.gauss_newton import GaussNewton
 from attribution.progress import Reporter
+from attribution.projects.ledger import Ledger
 from attribution.task import Task
 from attribution.trajectory import Point, Trajectory
 
-FITTED_ON = 2000
+FITTED_ON = 1000
 """Training examples that curvature is fitted on at most; a random choice of them, the same at every point."""
+
+REFINED_ON = 10_000
+"""Training examples that the exact products of a refined solve are the mean over at most."""
 
 SEED = 0
 
@@ -26,16 +29,16 @@ class CurvatureStore:
 
     Args:
         task, trajectory: the loaded project.
-        directory: where fitted curvature is kept.
+        ledger: of the folder where fitted curvature is kept.
         device, batch_size: how it is fitted.
     """
 
     def __init__(
-        self, task: Task, trajectory: Trajectory, directory: Path, device: torch.device | str, batch_size: int
+        self, task: Task, trajectory: Trajectory, ledger: Ledger, device: torch.device | str, batch_size: int
     ) -> None:
         self._task = task
         self._trajectory = trajectory
-        self._directory = directory
+        self._ledger = ledger
         self._device = device
         self._batch_size = batch_size
         self._loaded: dict[int, EKFAC] = {}
@@ -48,27 +51,41 @@ class CurvatureStore:
             ProjectError: the stored file is damaged, or the folder cannot be written.
         """
         if point.number not in self._loaded:
-            file = self._directory / f"point-{point.number}.ekfac.safetensors"
-            if not file.exists():
-                self._fit(point, reporter).save(file)
-            try:
-                self._loaded[point.number] = EKFAC.load(file).to(self._device)
-            except Exception as error:  # safetensors has its own classes for each kind of damage
-                raise ProjectError(
-                    f"'{file}' is damaged: delete it; it is made again when needed."
-                ) from error
+            name = f"point-{point.number}/curvature.safetensors"
+            if name not in self._ledger.files:
+                self._fit(point, reporter).save(self._ledger.directory / name)
+                self._ledger.add(name)
+            self._loaded[point.number] = EKFAC.load(self._ledger.verified(name)).to(self._device)
         return self._loaded[point.number]
 
+    @staticmethod
+    def description() -> dict[str, int]:
+        """What the fitted curvature depends on, beside model and data."""
+        return {"fitted_on": FITTED_ON, "seed": SEED}
+
+    def refined(self, point: Point, reporter: Reporter) -> ConjugateGradient:
+        """A solver with the Gauss-Newton matrix itself at a point, preconditioned by EK-FAC."""
+        matrix = GaussNewton(
+            self._task,
+            GradientCapture(self._task, self._trajectory.model_at(point)),
+            device=self._device,
+            batch_size=self._batch_size,
+            positions=self._some(REFINED_ON),
+        )
+        return ConjugateGradient(matrix, self.at(point, reporter), reporter=reporter)
+
     def _fit(self, point: Point, reporter: Reporter) -> EKFAC:
-        size = self._task.size("train")
-        chosen = sorted(np.random.default_rng(SEED).permutation(size)[:FITTED_ON].tolist())
         return fit_ekfac(
             self._task,
             GradientCapture(self._task, self._trajectory.model_at(point)),
             device=self._device,
             batch_size=self._batch_size,
             seed=SEED,
-            positions=chosen,
+            positions=self._some(FITTED_ON),
             reporter=reporter,
             message=f"Curvature at step {point.step}",
         )
+
+    def _some(self, count: int) -> list[int]:
+        size = self._task.size("train")
+        return sorted(np.random.default_rng(SEED).permutation(size)[:count].tolist())

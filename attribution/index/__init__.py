@@ -1,6 +1,7 @@
-"""The on-disk gradient index: per-example training gradients, compressed, one file a point of the run."""
+"""The on-disk gradient index: per-example training gradients in the coordinates that matter, in checksummed shards."""
 
-from attribution.index.build import IndexPlan, build_point, plan_index
+from attribution.index.build import IndexBuilder
+from attribution.index.plan import IndexPlan, plan_index
 from attribution.index.store import GradientIndex
 
-__all__ = ["GradientIndex", "IndexPlan", "build_point", "plan_index"]
+__all__ = ["GradientIndex", "IndexBuilder", "IndexPlan", "plan_index"]

@@ -1,145 +1,146 @@
-"""Building the gradient index: one pass over the training data per point of the run."""
+"""Building the gradient index: one pass over the training data per point of the run, shard by shard."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from contextlib import nullcontext
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.batches import batch_count, batches
-from attribution.capture import GradientCapture
-from attribution.capture.capture import check_finite
-from attribution.errors import ProjectError
-from attribution.index.projection import BlockProjection, Projection, plan_blocks
-from attribution.index.store import FORMAT, array_file
+from attribution.capture import GradientCapture, gradient_stream
+from attribution.curvature.store import CurvatureStore
+from attribution.finite import check_finite
+from attribution.index.coordinates import Coordinates, choose_coordinates
+from attribution.index.plan import IndexPlan
+from attribution.index.shards import gradient_numbers, shard_rows, write_shard
 from attribution.progress import Reporter
-from attribution.projects.files import replacing
+from attribution.projects.ledger import Ledger
 from attribution.representation import RepresentationRecorder
 from attribution.task import Task
 from attribution.trajectory import Point, Trajectory
 
-DEFAULT_BUDGET = 384 * 2**20
-"""Bytes that the index of a project may take on disk, all points together."""
+FITTING_SHARE = 0.4
+"""Part of a point's time that fitting its curvature takes, for the progress bar."""
 
 
-@dataclass(frozen=True)
-class IndexPlan:
-    """What will be stored: the projections, their seed, and the number type."""
+class IndexBuilder:
+    """Builds what an index lacks.
 
-    blocks: list[BlockProjection]
-    seed: int
-    dtype: str
+    Args:
+        task, trajectory, curvature: the loaded project.
+        head: name of the layer that reads the representation; None stores none.
+        plan: what is stored.
+        ledger: of the index; complete files enter it.
+        device, precision, batch_size: how gradients are computed.
+    """
 
-    def description(self) -> dict[str, Any]:
-        """The plan as written to ``index.json``."""
-        blocks = [
-            {"name": b.name, "shape": list(b.shape), "left": b.left, "right": b.right} for b in self.blocks
+    def __init__(
+        self,
+        task: Task,
+        trajectory: Trajectory,
+        curvature: CurvatureStore,
+        head: str | None,
+        plan: IndexPlan,
+        ledger: Ledger,
+        *,
+        device: torch.device | str,
+        precision: str,
+        batch_size: int,
+    ) -> None:
+        self._task = task
+        self._trajectory = trajectory
+        self._curvature = curvature
+        self._head = head
+        self._plan = plan
+        self._ledger = ledger
+        self._device = device
+        self._precision = precision
+        self._batch_size = batch_size
+
+    def build(self, point: Point, reporter: Reporter) -> None:
+        """Store coordinates, training gradients, norms, logits and representations of a point, where they are missing.
+
+        Raises:
+            NumericalError: a loss or gradient is NaN or infinite.
+            ProjectError: the folder cannot be written.
+            Cancelled: the user asked for a stop; complete shards are kept.
+        """
+        shards = shard_rows(self._task.size("train"), self._plan.shard_rows)
+        missing = [
+            (name, rows)
+            for number, rows in enumerate(shards)
+            if (name := shard_name(point.number, number)) not in self._ledger.files
         ]
-        return {"format": FORMAT, "seed": self.seed, "dtype": self.dtype, "blocks": blocks}
+        if not missing:
+            return
+        coordinates = self._coordinates(point, reporter.share(0.0, FITTING_SHARE)).to(self._device)
+        capture = GradientCapture(self._task, self._trajectory.model_at(point), precision=self._precision)
+        left = reporter.share(FITTING_SHARE, 1.0)
+        for number, (name, rows) in enumerate(missing):
+            share = left.share(number / len(missing), (number + 1) / len(missing))
+            shard = self._shard(capture, coordinates, point, rows, share)
+            write_shard(self._ledger.directory / name, shard)
+            self._ledger.add(name)
+
+    def _coordinates(self, point: Point, reporter: Reporter) -> Coordinates:
+        name = coordinates_name(point.number)
+        if name not in self._ledger.files:
+            curvature = self._curvature.at(point, reporter)
+            damping = self._curvature.damping.absolute(curvature.mean_eigenvalue())
+            chosen = choose_coordinates(curvature, damping, self._plan.width)
+            chosen.save(self._ledger.directory / name)
+            self._ledger.add(name)
+        return Coordinates.load(self._ledger.verified(name))
+
+    def _shard(
+        self,
+        capture: GradientCapture,
+        coordinates: Coordinates,
+        point: Point,
+        rows: range,
+        reporter: Reporter,
+    ) -> dict[str, Tensor]:
+        stored: dict[str, Tensor] = {}
+
+        def keep(name: str, positions: Tensor, values: Tensor, kind: torch.dtype) -> None:
+            if name not in stored:
+                stored[name] = torch.empty(len(rows), *values.shape[1:], dtype=kind)
+            stored[name][positions - rows.start] = values.detach().to("cpu", kind)
+
+        model = capture.model
+        with (
+            RepresentationRecorder(model, self._head) if self._head is not None else nullcontext() as recorder
+        ):
+            stream = gradient_stream(
+                self._task,
+                capture,
+                self._task.loss,
+                positions=rows,
+                batch_size=self._batch_size,
+                device=self._device,
+                reporter=reporter,
+                message=f"Gradients at step {point.step} (examples {rows.start:,} to {rows.stop:,})",
+            )
+            for positions, gradients in stream:
+                values = coordinates.rows(gradients)
+                check_finite(values, f"A training gradient at step {point.step}")
+                lengths = torch.linalg.vector_norm(values, dim=1)
+                # Rows of unit length keep tiny gradients (well-fitted examples) exact in float16.
+                unit = values / lengths.clamp_min(1e-30).unsqueeze(1)
+                keep("gradients", positions, unit, gradient_numbers(self._plan.dtype))
+                keep("lengths", positions, lengths, torch.float32)
+                keep("norms", positions, gradients.norm_squared().sqrt(), torch.float32)
+                keep("logits", positions, gradients.logits, torch.float32)
+                if recorder is not None:
+                    keep("representations", positions, recorder.take(), torch.float32)
+        return stored
 
 
-def plan_index(
-    shapes: dict[str, tuple[int, ...]],
-    examples: int,
-    points: int,
-    budget: int = DEFAULT_BUDGET,
-    seed: int = 0,
-) -> IndexPlan:
-    """Choose what to store so that ``points`` × ``examples`` rows stay within ``budget`` bytes.
-
-    Whole gradients in float32 where they fit, else random projections in float16.
-    """
-    whole = sum(int(np.prod(shape)) for shape in shapes.values())
-    if whole * 4 * examples * points <= budget:
-        return IndexPlan([BlockProjection(n, s, None, None) for n, s in shapes.items()], seed, "float32")
-    width = min(max(budget // (2 * examples * points), 256), 4096)
-    return IndexPlan(plan_blocks(shapes, width), seed, "float16")
+def shard_name(point: int, number: int) -> str:
+    """Path of a shard within the index."""
+    return f"point-{point}/shard-{number:05d}.safetensors"
 
 
-def build_point(
-    task: Task,
-    trajectory: Trajectory,
-    point: Point,
-    head: str | None,
-    plan: IndexPlan,
-    directory: Path,
-    *,
-    device: torch.device | str,
-    precision: str,
-    batch_size: int,
-    reporter: Reporter,
-) -> None:
-    """Store the training gradients, norms, logits and representations of one point; they appear together at the end.
-
-    ``head`` names the layer that reads the representation; None stores none.
-
-    Raises:
-        NumericalError: a loss or gradient is NaN or infinite.
-        ProjectError: the folder cannot be written.
-        Cancelled: the user asked for a stop; no array of this point is left behind.
-    """
-    model = trajectory.model_at(point)
-    capture = GradientCapture(task, model, precision=precision)
-    projection = Projection(plan.blocks, plan.seed, device)
-    examples = task.size("train")
-    writer = _Writer(directory, point.number, examples, {"gradients": plan.dtype})
-    with writer, RepresentationRecorder(model, head) if head is not None else nullcontext() as recorder:
-        work = batches(task, "train", batch_size)
-        message = f"Gradients at step {point.step} ({examples:,} examples)"
-        for batch in reporter.track(work, batch_count(examples, batch_size), message):
-            moved = batch.to(device)
-            gradients = capture.gradients(moved.inputs, moved.labels, task.loss)
-            rows = projection(gradients)
-            check_finite(rows, f"A training gradient at step {point.step}")
-            norms = gradients.norm_squared().sqrt()
-            # Rows of unit length keep tiny gradients (well-fitted examples) exact in float16.
-            writer.write("gradients", batch.positions, rows / norms.clamp_min(1e-30).unsqueeze(1))
-            writer.write("norms", batch.positions, norms)
-            writer.write("logits", batch.positions, gradients.logits)
-            if recorder is not None:
-                writer.write("representations", batch.positions, recorder.take())
-
-
-class _Writer:
-    """Arrays written row by row under temporary names, renamed when all is done."""
-
-    def __init__(self, directory: Path, number: int, examples: int, dtypes: dict[str, str]) -> None:
-        self._directory = directory
-        self._number = number
-        self._examples = examples
-        self._dtypes = dtypes
-        self._open: dict[str, Any] = {}
-        self._files = ExitStack()
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def write(self, name: str, positions: Tensor, rows: Tensor) -> None:
-        values = rows.detach().float().cpu().numpy()
-        if name not in self._open:
-            temporary = self._files.enter_context(replacing(array_file(self._directory, self._number, name)))
-            try:
-                self._open[name] = np.lib.format.open_memmap(
-                    temporary,
-                    mode="w+",
-                    dtype=self._dtypes.get(name, "float32"),
-                    shape=(self._examples, *values.shape[1:]),
-                )
-            except OSError as error:
-                raise ProjectError(
-                    f"Cannot write '{temporary}' ({error}): free some space and try again."
-                ) from error
-        self._open[name][positions.numpy()] = values
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        for name in list(self._open):
-            self._open.pop(name).flush()
-        return self._files.__exit__(kind, error, trace)
+def coordinates_name(point: int) -> str:
+    """Path of a point's coordinates within the index."""
+    return f"point-{point}/coordinates.safetensors"

@@ -1,89 +1,99 @@
-"""Reading the gradient index: a description and, for each point of the run, memory-mapped arrays."""
+"""Reading the gradient index: memory-mapped shards, streamed through for each question."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution.errors import ProjectError
-from attribution.index.projection import BlockProjection, Projection
-
-FORMAT = 1
-DESCRIPTION = "index.json"
-ARRAYS = ("gradients", "norms", "logits", "representations")
-
-
-def array_file(directory: Path, number: int, name: str) -> Path:
-    """Where an array of a point lies."""
-    return directory / f"point-{number}.{name}.npy"
+from attribution.index.build import coordinates_name, shard_name
+from attribution.index.coordinates import Coordinates
+from attribution.index.plan import IndexPlan
+from attribution.index.shards import read_shard, shard_rows
+from attribution.projects.ledger import Ledger
 
 
 class GradientIndex:
     """An index that was built for a project (see `attribution.index.build`).
 
-    ``gradients`` holds unit-length rows, ``norms`` the exact gradient norms, ``representations`` what the last
-    layer reads, each for the N training examples in dataset order.
+    Each shard is checked against its checksum when it is first read.
+
+    Args:
+        ledger: of the folder where it lies.
+        device: where inner products are computed.
+
+    Raises:
+        ProjectError: the index is damaged.
     """
 
-    def __init__(self, directory: Path, device: torch.device | str = "cpu") -> None:
-        self.directory = directory
+    def __init__(self, ledger: Ledger, device: torch.device | str = "cpu") -> None:
+        self.ledger = ledger
         try:
-            self.description: dict[str, Any] = json.loads(
-                (directory / DESCRIPTION).read_text(encoding="utf-8")
-            )
-            if self.description["format"] != FORMAT:
-                raise ValueError(f"format {self.description['format']}")
-            blocks = [
-                BlockProjection(b["name"], tuple(b["shape"]), b["left"], b["right"])
-                for b in self.description["blocks"]
-            ]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.plan = IndexPlan(**ledger.arguments["plan"])
+            self._examples = int(ledger.arguments["examples"])
+        except (KeyError, TypeError, ValueError) as error:
             raise ProjectError(
-                f"The gradient index in '{directory}' is damaged ({error}): run tracefix prepare to make it again."
+                f"The gradient index in '{ledger.directory}' is damaged: run tracefix prepare to make it again."
             ) from error
-        self.projection = Projection(blocks, self.description["seed"], device)
         self._device = device
-        self._arrays: dict[tuple[int, str], NDArray[Any]] = {}
+        self._coordinates: dict[int, Coordinates] = {}
+        self._whole: dict[tuple[int, str], Tensor] = {}
+        self._resident: dict[str, Tensor] = {}
 
     @property
     def exact(self) -> bool:
-        """Whether inner products with the stored gradients are exact (nothing was compressed)."""
-        return self.projection.exact
+        """Whether inner products with the stored gradients are exact (nothing was left out)."""
+        return self.plan.exact
 
-    def array(self, number: int, name: str) -> NDArray[Any]:
-        """A memory-mapped array of a point."""
-        key = (number, name)
-        if key not in self._arrays:
-            file = array_file(self.directory, number, name)
-            try:
-                self._arrays[key] = np.load(file, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise ProjectError(
-                    f"'{file}' is missing or damaged: run tracefix prepare to make the index again."
-                ) from error
-        return self._arrays[key]
+    def has(self, point: int) -> bool:
+        """Whether the index covers a point of the run."""
+        return all(name in self.ledger.files for name in [coordinates_name(point), *self._shards(point)])
 
-    def dots(self, number: int, query: Tensor, chunk: int = 4096) -> Tensor:
-        """Inner products (N,) of the training gradients with a compressed query gradient (width,)."""
-        stored = self.array(number, "gradients")
-        parts = []
-        for start in range(0, len(stored), chunk):
-            rows = torch.from_numpy(np.array(stored[start : start + chunk], dtype=np.float32)).to(
-                self._device
-            )
-            parts.append(rows @ query)
-        return torch.cat(parts).cpu() * self.norms(number)
+    def coordinates(self, point: int) -> Coordinates:
+        """What is kept at a point."""
+        if point not in self._coordinates:
+            file = self.ledger.verified(coordinates_name(point))
+            self._coordinates[point] = Coordinates.load(file).to(self._device)
+        return self._coordinates[point]
 
-    def norms(self, number: int) -> Tensor:
-        """Norms (N,) of the training gradients."""
-        return torch.from_numpy(np.array(self.array(number, "norms")))
+    def dots(self, point: int, queries: Tensor) -> Tensor:
+        """Inner products (Q, N) of queries (Q, width; see `Coordinates.query`) with the training gradients."""
+        parts = [queries @ rows.T for rows in self._gradients(point)]
+        return torch.cat(parts, dim=1).cpu() * self.array(point, "lengths")
 
-    def representations(self, number: int) -> Tensor:
+    def self_dots(self, point: int) -> Tensor:
+        """g_iᵀ (H + λI)⁻¹ g_i (N,), with the damping λ of the preparation: the squared length of the stored row."""
+        return self.array(point, "lengths").square()
+
+    def norms(self, point: int) -> Tensor:
+        """Norms (N,) of the whole training gradients."""
+        return self.array(point, "norms")
+
+    def representations(self, point: int) -> Tensor:
         """Representations (N, D) of the training examples."""
-        return torch.from_numpy(np.array(self.array(number, "representations")))
+        return self.array(point, "representations")
+
+    def array(self, point: int, name: str) -> Tensor:
+        """``lengths``, ``norms``, ``logits`` or ``representations`` of a point, for all N examples."""
+        key = (point, name)
+        if key not in self._whole:
+            files = [self.ledger.verified(shard) for shard in self._shards(point)]
+            self._whole[key] = torch.cat([read_shard(file, name) for file in files])
+        return self._whole[key]
+
+    def _shards(self, point: int) -> list[str]:
+        count = len(shard_rows(self._examples, self.plan.shard_rows))
+        return [shard_name(point, number) for number in range(count)]
+
+    def _gradients(self, point: int) -> Iterator[Tensor]:
+        """Unit rows (rows, width) of one shard after another, in float32 on the device."""
+        on_processor = torch.device(self._device).type == "cpu"
+        for name in self._shards(point):
+            rows = self._resident.get(name)
+            if rows is None:
+                rows = read_shard(self.ledger.verified(name), "gradients").to(self._device)
+                if not on_processor:  # the bus to an accelerator is slower than any query
+                    self._resident[name] = rows
+            yield rows.float()

@@ -4,9 +4,12 @@ To add one, put a file beside this one that defines a `Method` subclass under `@
 """
 
 from attribution.methods.registry import (
+    Direction,
+    DirectionalMethod,
     Method,
     MethodInfo,
     ProjectFacts,
+    SummedMethod,
     availability,
     default_method,
     list_methods,
@@ -15,9 +18,12 @@ from attribution.methods.registry import (
 )
 
 __all__ = [
+    "Direction",
+    "DirectionalMethod",
     "Method",
     "MethodInfo",
     "ProjectFacts",
+    "SummedMethod",
     "availability",
     "default_method",
     "list_methods",

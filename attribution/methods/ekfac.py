@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attribution.methods.registry import Method, MethodInfo, register
+from attribution.methods.registry import Direction, DirectionalMethod, MethodInfo, register
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from attribution.query import Query
 
 
 @register
-class EkfacInfluence(Method):
+class EkfacInfluence(DirectionalMethod):
     """score_i = -(1/N) g_fᵀ (H + λI)⁻¹ g_i (Koh & Liang 2017), H by EK-FAC.
 
     Giving example i the extra weight ε moves the optimum of the training objective by -(ε/N) H⁻¹ g_i and so the
@@ -26,10 +24,10 @@ class EkfacInfluence(Method):
         title="Influence function (EK-FAC)",
         citation="Koh & Liang 2017; George et al. 2018; Grosse et al. 2023",
         needs=[],
-        cost="two passes over at most 2,000 examples once; then one backward pass and an index look-up",
+        cost="two passes over at most 1,000 examples once; then one backward pass and an index look-up",
         calibrated=True,
         one_line="How the prediction would change if the model were trained to the end without the example.",
     )
 
-    def scores(self, query: Query) -> Tensor:
-        return query.influence(query.final)
+    def directions(self, query: Query) -> list[Direction]:
+        return [Direction(query.final, query.preconditioned(query.final), -1 / query.task.size("train"))]

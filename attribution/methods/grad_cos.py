@@ -31,5 +31,5 @@ class GradCos(Method):
 
     def scores(self, query: Query) -> Tensor:
         point = query.final
-        lengths = query.norms(point) * query.norm(point)
-        return -query.dots(point) / lengths.clamp_min(_SMALLEST_NORM)
+        lengths = query.norm(point).unsqueeze(1) * query.norms(point)
+        return -query.dots(point, query.gradient(point)) / lengths.clamp_min(_SMALLEST_NORM)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attribution.methods.registry import Method, MethodInfo, register
+from attribution.methods.registry import Direction, DirectionalMethod, MethodInfo, register
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from attribution.query import Query
 
 
 @register
-class GradDot(Method):
+class GradDot(DirectionalMethod):
     """score_i = -g_f · g_i at the final parameters.
 
     A gradient step on example i moves the parameters along -g_i and so the measurement by -η g_f · g_i, hence the
@@ -30,5 +28,5 @@ class GradDot(Method):
         one_line="How much one step on the example would change the prediction of the final model.",
     )
 
-    def scores(self, query: Query) -> Tensor:
-        return -query.dots(query.final)
+    def directions(self, query: Query) -> list[Direction]:
+        return [Direction(query.final, query.gradient(query.final), -1.0)]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from attribution.projects import Project
     from attribution.query import Query
+    from attribution.trajectory import Point
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,15 @@ class MethodInfo:
 
 @dataclass(frozen=True)
 class ProjectFacts:
-    """What `prepare` found in a project; decides which methods can run."""
+    """What `prepare` found in a project; decides which methods can run.
+
+    ``final`` and ``traced`` are numbers of points of the training run (`attribution.trajectory`).
+    """
 
     checkpoints: int
     learning_rates: tuple[float, ...]
+    final: int
+    traced: tuple[int, ...]
     optimizer: str
     head: str | None
     head_is_linear: bool
@@ -67,12 +73,22 @@ class ProjectFacts:
         """
         try:
             facts = dict(project.preparation["facts"])
-            facts["learning_rates"] = tuple(facts["learning_rates"])
+            for name in ("learning_rates", "traced"):
+                facts[name] = tuple(facts[name])
             return cls(**facts)
         except (KeyError, TypeError) as error:
             raise ProjectError(
                 f"Project '{project.name}' was prepared by another version: run tracefix prepare {project.directory}."
             ) from error
+
+
+@dataclass(frozen=True)
+class Direction:
+    """``factor`` times vectors by block (Q, *shape), to be multiplied with the training gradients at a point."""
+
+    point: Point
+    vectors: dict[str, Tensor]
+    factor: float
 
 
 class Method(ABC):
@@ -83,20 +99,58 @@ class Method(ABC):
     """
 
     info: MethodInfo
-    compressible = True
-    """Whether its scores come from compressed gradients (and the best ones are then computed again exactly)."""
+    along_the_run = False
+    """Whether it looks at the checkpoints of the run, rather than at the final model."""
+    from_gradients = True
+    """Whether its scores come from the gradients in the index (of which the strongest are then computed exactly)."""
 
     def missing(self, facts: ProjectFacts) -> str | None:
         """The sentence that says why this method cannot run on a project, or None."""
+        if not self.along_the_run:
+            return None
+        if not facts.checkpoints:
+            return (
+                "It needs checkpoints of the training run, and this project has none: add them with "
+                "tracefix new --checkpoints or Task(checkpoints=...)."
+            )
+        if not any(rate > 0 for rate in facts.learning_rates):
+            return (
+                "Every checkpoint of this project has a learning rate of zero: give the step size that was in force "
+                "at each checkpoint."
+            )
         return None
+
+    def points(self, facts: ProjectFacts) -> list[int]:
+        """Numbers of the points of the run that the index has to cover for this method."""
+        return list(facts.traced) if self.along_the_run else [facts.final]
 
     @abstractmethod
     def scores(self, query: Query) -> Tensor:
-        """Scores (N,), or of ``query.positions``, in float64."""
+        """Scores (Q, N), or of ``query.positions`` (Q, n), in float64."""
 
-    def parts(self, query: Query) -> Tensor | None:
-        """Scores by point of the run (points, N), for methods that add them up; else None."""
-        return None
+
+class SummedMethod(Method):
+    """A method whose scores add up over points of the run."""
+
+    @abstractmethod
+    def parts(self, query: Query) -> Tensor:
+        """Scores by point (points, Q, N) in float64."""
+
+    def scores(self, query: Query) -> Tensor:
+        return self.parts(query).sum(dim=0)
+
+
+class DirectionalMethod(SummedMethod):
+    """A method that is linear in the training gradients: score_i = Σ_p factor_p · v_p · g_i(θ_p)."""
+
+    @abstractmethod
+    def directions(self, query: Query) -> list[Direction]:
+        """The points p and the vectors v_p."""
+
+    def parts(self, query: Query) -> Tensor:
+        import torch
+
+        return torch.stack([d.factor * query.dots(d.point, d.vectors) for d in self.directions(query)])
 
 
 _REGISTRY: dict[str, Method] = {}
@@ -154,6 +208,6 @@ def availability(project: Project) -> dict[str, str | None]:
     return {info.name: method_named(info.name).missing(facts) for info in list_methods()}
 
 
-def default_method(project: Project) -> str:
-    """The method used when none is named: tracin where checkpoints exist, else grad_dot."""
-    return "tracin" if availability(project)["tracin"] is None else "grad_dot"
+def default_method(facts: ProjectFacts) -> str:
+    """The method used when none is named: path where checkpoints exist, else ekfac."""
+    return "path" if method_named("path").missing(facts) is None else "ekfac"

@@ -30,18 +30,18 @@ class Representation(Method):
         calibrated=False,
         one_line="Training examples that look alike to the model's last layer, signed by their label.",
     )
-    compressible = False
+    from_gradients = False
 
     def missing(self, facts: ProjectFacts) -> str | None:
         return None if facts.head is not None else facts.head_problem
 
     def scores(self, query: Query) -> Tensor:
-        signs = query.measurement_by_logit()[query.labels()]
+        signs = query.measurements_by_logit()[:, query.labels()]
         return similarities(query).double() * signs
 
 
 def similarities(query: Query) -> Tensor:
-    """Cosine similarity (N,) of the test example's representation with each training example's, by captum."""
+    """Cosine similarities (Q, N) of the test examples' representations with the training examples', by captum."""
     import tempfile
     import warnings
 
@@ -65,8 +65,7 @@ def similarities(query: Query) -> Tensor:
         )
         found = finder.influence(query.test_representation(query.final), top_k=len(stored))
     order, values = found["0"]
-    result = torch.empty(len(stored))
-    result[order[0]] = values[0].float()
+    result = torch.empty(values.shape).scatter_(1, order, values.float())
     return torch.nan_to_num(result, nan=0.0)
 
 

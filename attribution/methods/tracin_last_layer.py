@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attribution.methods.registry import Method, MethodInfo, ProjectFacts, register
-from attribution.methods.tracin import missing_checkpoints
+from attribution.methods.registry import MethodInfo, ProjectFacts, SummedMethod, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @register
-class TracInLastLayer(Method):
+class TracInLastLayer(SummedMethod):
     """The TracIn sum with the gradients of the last linear layer only.
 
     captum's TracInCPFast runs on that layer alone, with the stored representations of each checkpoint as its
@@ -30,26 +29,29 @@ class TracInLastLayer(Method):
         calibrated=True,
         one_line="TracIn as seen by the classification layer alone.",
     )
-    compressible = False
+    along_the_run = True
+    from_gradients = False
 
     def missing(self, facts: ProjectFacts) -> str | None:
         if facts.head is None or not facts.head_is_linear:
             return facts.head_problem or "It needs a model whose logits come out of a Linear layer."
-        return missing_checkpoints(facts)
-
-    def scores(self, query: Query) -> Tensor:
-        return self.parts(query).sum(dim=0)
+        return super().missing(facts)
 
     def parts(self, query: Query) -> Tensor:
         import torch
         from captum.influence import TracInCPFast
         from torch.utils.data import DataLoader, TensorDataset
 
+        from attribution.measurements import row_by_row
+
+        device = query.loaded.device
+        value = row_by_row([target.measurement for target in query.targets])
+
         def training_loss(logits: Tensor, labels: Tensor) -> Tensor:
             return query.task.loss(logits, labels).sum()
 
         def measured(logits: Tensor, labels: Tensor) -> Tensor:
-            return query.measurement.value(logits, labels).sum()
+            return value(logits, labels).sum()
 
         # captum asks how the losses reduce over examples.
         training_loss.reduction = measured.reduction = "sum"  # type: ignore[attr-defined]
@@ -58,9 +60,7 @@ class TracInLastLayer(Method):
             if point.learning_rate <= 0:
                 continue
             head = query.head_module(point)
-            data = TensorDataset(
-                query.representations(point).to(query.device), query.labels().to(query.device)
-            )
+            data = TensorDataset(query.representations(point).to(device), query.labels().to(device))
             tracer = TracInCPFast(
                 model=torch.nn.Sequential(head),
                 final_fc_layer="0",
@@ -70,9 +70,9 @@ class TracInLastLayer(Method):
                 loss_fn=training_loss,
                 test_loss_fn=measured,
             )
-            inputs = query.test_representation(point).to(query.device)
-            influence = tracer.influence((inputs, query.test_label().to(query.device)))
-            parts.append(-influence[0].detach().cpu().double())
+            inputs = query.test_representation(point).to(device)
+            influence = tracer.influence((inputs, query.test_labels().to(device)))
+            parts.append(-influence.detach().cpu().double())
         return torch.stack(parts)
 
 

@@ -194,4 +194,4 @@ def test_ekfac_and_path_explain(tmp_path: Path) -> None:
         indexed = engine.explain(wrong, method=method)
         fresh = engine.explain(wrong, method=method, use_index=False)
         assert np.allclose(indexed.scores, fresh.scores, rtol=1e-3, atol=1e-4 * np.abs(fresh.scores).max())
-    assert (engine.project.prepared_directory / "curvature" / "point-0.ekfac.safetensors").exists()
+    assert (engine.project.prepared_directory / "index" / "point-0" / "curvature.safetensors").exists()

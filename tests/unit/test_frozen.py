@@ -67,7 +67,7 @@ def test_scores_and_fixes_are_the_same(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     engine = engine_of(tmp_path / "project", lambda: partly_trained(LAST_TWO))
     engine.explain(engine.project.mispredictions()[0]["id"])
-    model = engine._trajectory.model_at(engine._trajectory.final)
+    model = engine._loaded.trajectory.model_at(engine._loaded.trajectory.final)
     assert not any("forward" in module.__dict__ for module in model.modules())
 
 

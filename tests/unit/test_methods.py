@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from attribution import Checkpoint, Engine, Task
+from attribution.batches import gradient_batch_size
 from attribution.errors import MissingRequirementError, NotFoundError, UsageError
 from attribution.methods import availability, default_method, list_methods
-from attribution.preparation import gradient_batch_size
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import Pairs, mlp, settled
 
@@ -155,7 +156,7 @@ def test_batch_size_and_the_index_change_no_score(
 ) -> None:
     indexed = engine.explain(misprediction, method=method).scores
     for size in (1, 7, 64):
-        monkeypatch.setattr("attribution.engine.gradient_batch_size", lambda task, size=size: size)
+        monkeypatch.setattr(engine, "_loaded", replace(engine._loaded, batch_size=size))
         engine._remembered.clear()
         fresh = engine.explain(misprediction, method=method, use_index=False).scores
         assert np.allclose(fresh, indexed, rtol=1e-4, atol=1e-5 * np.abs(indexed).max())
@@ -276,7 +277,7 @@ def test_a_project_without_checkpoints_says_what_tracin_needs(tmp_path: Path) ->
         return task
 
     engine = engine_of(tmp_path / "project", build)
-    assert default_method(engine.project) == "grad_dot"
+    assert default_method(engine.facts) == "ekfac"
     sentence = availability(engine.project)["tracin"]
     assert sentence is not None and "needs checkpoints" in sentence
     with pytest.raises(MissingRequirementError, match="needs checkpoints"):

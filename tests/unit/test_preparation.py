@@ -13,7 +13,6 @@ import torch
 from attribution import CancelToken, Engine, Project, Reporter, Task, prepare
 from attribution.errors import Cancelled, ProjectError, UsageError
 from attribution.index import IndexPlan
-from attribution.index.projection import plan_blocks
 from tests.unit.built_projects import engine_of, project_of
 from tests.unit.test_methods import trained_mlp
 from tests.unit.tiny_models import Pairs, TextModel, convolutional, images, labels, settled, task_of, texts
@@ -81,7 +80,7 @@ def test_a_copied_project_is_still_prepared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["test_predictions.parquet", "train_examples.parquet", "index/point-0.gradients.npy"]
+    "name", ["test_predictions.parquet", "train_examples.parquet", "index/point-0/shard-00000.safetensors"]
 )
 def test_a_truncated_file_makes_a_project_unprepared(tmp_path: Path, name: str) -> None:
     project = project_of(tmp_path / "project", trained_mlp)
@@ -119,7 +118,7 @@ def test_a_compressed_index_agrees_with_exact_scores(
 
     monkeypatch.setattr("attribution.preparation.plan_index", _narrow_plan)
     engine = engine_of(tmp_path / "project", build)
-    assert not engine._index.exact
+    assert not engine._loaded.index.exact
     wrong = engine.project.mispredictions()[0]["id"]
     exact = engine.explain(wrong, method="grad_dot", use_index=False)
     found = engine.explain(wrong, method="grad_dot")
@@ -130,18 +129,8 @@ def test_a_compressed_index_agrees_with_exact_scores(
 
 
 def _narrow_plan(shapes: dict[str, tuple[int, ...]], examples: int, points: int) -> IndexPlan:
-    """150 numbers an example, whatever would fit."""
-    return IndexPlan(plan_blocks(shapes, 150), 0, "float16")
-
-
-def test_projection_plans_stay_within_their_width() -> None:
-    shapes = {"big": (300, 200), "small": (3, 4), "vector": (10,), "tall": (1000, 2)}
-    for width in (50, 200, 1000, 10_000):
-        plan = plan_blocks(shapes, width)
-        assert [block.name for block in plan] == list(shapes)
-        assert sum(block.width for block in plan) <= width
-    whole = plan_blocks(shapes, 100_000)
-    assert all(block.left is None and block.right is None for block in whole)
+    """100 numbers an example, whatever would fit, and more than one shard."""
+    return IndexPlan(100, "float16", shard_rows=128)
 
 
 def test_tasks_that_cannot_work_are_refused(tmp_path: Path) -> None:

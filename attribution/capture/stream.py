@@ -1,0 +1,67 @@
+"""Per-example gradients of many examples, batch after batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from attribution.batches import Batch, batch_count, batches
+from attribution.capture.capture import GradientCapture, PerExampleGradients, ValueFunction
+from attribution.errors import NumericalError
+from attribution.progress import SILENT, Reporter
+from attribution.task import Task
+
+
+def gradient_stream(
+    task: Task,
+    capture: GradientCapture,
+    value: ValueFunction,
+    *,
+    split: str = "train",
+    positions: Sequence[int] | None = None,
+    labels: Tensor | None = None,
+    batch_size: int,
+    device: torch.device | str,
+    reporter: Reporter = SILENT,
+    message: str = "Gradients",
+) -> Iterator[tuple[Tensor, PerExampleGradients]]:
+    """Dataset positions (B,) and gradients of ``value``, for all examples of a split or those at ``positions``.
+
+    A batch that does not fit the device's memory is halved, as often as it takes.
+
+    Args:
+        labels: (N,) by dataset position, given to ``value`` instead of the data's own labels.
+
+    Raises:
+        NumericalError: a value is NaN or infinite, or a single example does not fit into memory.
+        Cancelled: the user asked for a stop.
+    """
+    size = task.size(split) if positions is None else len(positions)
+    work = batches(task, split, batch_size, positions)
+    for batch in reporter.track(work, batch_count(size, batch_size), message):
+        given = batch if labels is None else Batch(batch.positions, batch.inputs, labels[batch.positions])
+        yield from _in_pieces(capture, given, value, device)
+
+
+def _in_pieces(
+    capture: GradientCapture, batch: Batch, value: ValueFunction, device: torch.device | str
+) -> Iterator[tuple[Tensor, PerExampleGradients]]:
+    try:
+        moved = batch.to(device)
+        found = capture.gradients(moved.inputs, moved.labels, value)
+    except torch.OutOfMemoryError:
+        found = None
+    if found is not None:
+        yield batch.positions, found
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(batch) == 1:
+        raise NumericalError(
+            "The gradient of a single example does not fit into the device's memory: use --device cpu, or "
+            "shorter inputs."
+        )
+    for half in batch.halves():
+        yield from _in_pieces(capture, half, value, device)

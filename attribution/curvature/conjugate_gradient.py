@@ -1,0 +1,96 @@
+"""(H + λI)⁻¹ v by conjugate gradients, preconditioned by EK-FAC (Hestenes & Stiefel 1952; Grosse et al. 2023, § 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attribution.curvature.gauss_newton import GaussNewton, Vectors
+from attribution.curvature.protocol import Curvature
+from attribution.errors import NumericalError
+from attribution.progress import SILENT, Reporter
+
+
+@dataclass
+class ConjugateGradient:
+    """The inverse of the Gauss-Newton matrix itself, as exact as ``tolerance`` asks for.
+
+    Args:
+        matrix: gives products with H.
+        preconditioner: an approximate curvature that is cheap to invert; None for plain conjugate gradients.
+        tolerance: largest ‖(H + λI)x - v‖ / ‖v‖ that counts as solved.
+        max_iterations: products with H after which a residual above ``tolerance`` is an error.
+    """
+
+    matrix: GaussNewton
+    preconditioner: Curvature | None = None
+    tolerance: float = 1e-2
+    max_iterations: int = 100
+    reporter: Reporter = SILENT
+    residual: float = 0.0
+    """Largest relative residual of the last solve."""
+
+    def inverse(self, vectors: Vectors, damping: float) -> Vectors:
+        """``(H + damping·I)⁻¹ v`` for Q vectors by block (Q, *shape).
+
+        Raises:
+            NumericalError: the iteration did not converge.
+        """
+        solution = {name: torch.zeros_like(vector) for name, vector in vectors.items()}
+        residual = {name: vector.clone() for name, vector in vectors.items()}
+        lengths = _dot(vectors, vectors).sqrt().clamp_min(1e-30)
+        direction = preconditioned = self._precondition(residual, damping)
+        inner = _dot(residual, preconditioned)
+        for iteration in range(self.max_iterations):
+            self.residual = float((_dot(residual, residual).sqrt() / lengths).max())
+            if self.residual <= self.tolerance:
+                return solution
+            self.reporter(
+                iteration / self.max_iterations,
+                f"Solving: iteration {iteration}, residual {self.residual:.1e}",
+            )
+            product = _plus(self.matrix.product(direction), direction, damping)
+            curvature = _dot(direction, product)
+            step = torch.where(curvature > 0, inner / curvature.clamp_min(1e-38), torch.zeros_like(inner))
+            solution = _plus(solution, direction, step)
+            residual = _plus(residual, product, -step)
+            preconditioned = self._precondition(residual, damping)
+            following = _dot(residual, preconditioned)
+            ratio = torch.where(inner > 0, following / inner.clamp_min(1e-38), torch.zeros_like(inner))
+            direction = _plus(preconditioned, direction, ratio)
+            inner = following
+        self.residual = float((_dot(residual, residual).sqrt() / lengths).max())
+        if self.residual <= self.tolerance:
+            return solution
+        raise NumericalError(
+            f"Conjugate gradients did not converge: after {self.max_iterations} iterations the residual is "
+            f"{self.residual:.1e} instead of {self.tolerance:.0e}. Use the method without --refine."
+        )
+
+    def _precondition(self, vectors: Vectors, damping: float) -> Vectors:
+        return vectors if self.preconditioner is None else self.preconditioner.inverse(vectors, damping)
+
+    def mean_eigenvalue(self) -> float:
+        """The preconditioner's, which is fitted to the same matrix."""
+        if self.preconditioner is None:
+            raise NumericalError("Conjugate gradients alone do not know the mean eigenvalue: give a damping.")
+        return self.preconditioner.mean_eigenvalue()
+
+
+def _dot(first: Vectors, second: Vectors) -> Tensor:
+    """Inner products (Q,) in float64."""
+    parts = [(first[name].double() * second[name].double()).flatten(1).sum(dim=1) for name in first]
+    return torch.stack(parts).sum(dim=0)
+
+
+def _plus(first: Vectors, second: Vectors, factor: Tensor | float) -> Vectors:
+    """first + factor · second, with a factor for each of the Q vectors, or one for all."""
+
+    def shaped(tensor: Tensor) -> Tensor | float:
+        if isinstance(factor, float):
+            return factor
+        return factor.to(tensor).reshape(-1, *[1] * (tensor.dim() - 1))
+
+    return {name: tensor + shaped(tensor) * second[name] for name, tensor in first.items()}
