@@ -200,7 +200,7 @@ class Query:
         stream = gradient_stream(
             self.task,
             self._capture(point),
-            self.task.loss,
+            lambda positions: self.task.loss,
             positions=asked,
             batch_size=self.loaded.batch_size,
             device=self.loaded.device,

@@ -1,6 +1,6 @@
 """Per-example gradients of a whole batch in one backward pass, without a loop over examples."""
 
-from attribution.capture.capture import GradientCapture, PerExampleGradients
+from attribution.capture.capture import GradientCapture, PerExampleGradients, ValueFunction
 from attribution.capture.gradients import (
     BlockGradient,
     DenseGradient,
@@ -18,5 +18,6 @@ __all__ = [
     "GradientCapture",
     "PerExampleGradients",
     "Side",
+    "ValueFunction",
     "gradient_stream",
 ]

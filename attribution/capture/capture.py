@@ -121,9 +121,12 @@ class GradientCapture:
             for handle in handles:
                 handle.remove()
         check_finite(values, "The model's output")
-        blocks = self._captured(calls, values)
+        directions = None
         if self.fallback:
-            blocks |= self._functional(inputs, labels, value)
+            (directions,) = torch.autograd.grad(values.sum(), logits, retain_graph=True)
+        blocks = self._captured(calls, values)
+        if directions is not None:
+            blocks |= self._functional(inputs, directions)
         return PerExampleGradients(blocks, values.detach(), logits.detach())
 
     def by_parameter(self, gradients: PerExampleGradients) -> dict[str, Tensor]:
@@ -177,19 +180,21 @@ class GradientCapture:
             for name, found in parts.items()
         }
 
-    def _functional(self, inputs: Inputs, labels: Tensor, value: ValueFunction) -> dict[str, BlockGradient]:
+    def _functional(self, inputs: Inputs, directions: Tensor) -> dict[str, BlockGradient]:
+        """Gradients of ``directions · logits`` (B, C), which are those of the values: one chain rule, any value."""
         parameters = dict(self.model.named_parameters())
         chosen = {name: parameters[name].detach() for name in self.fallback}
         wrapper = CallAsTask(self._task, self.model)
 
-        def single(subset: dict[str, Tensor], one: Any, label: Tensor) -> Tensor:
+        def single(subset: dict[str, Tensor], one: Any, direction: Tensor) -> Tensor:
             batch = {k: v.unsqueeze(0) for k, v in one.items()} if isinstance(one, dict) else one.unsqueeze(0)
             renamed = {f"model.{name}": tensor for name, tensor in subset.items()}
             logits = functional_call(wrapper, renamed, (batch,), tie_weights=True)
-            return value(logits, label.unsqueeze(0)).squeeze(0)
+            value: Tensor = (logits.squeeze(0) * direction).sum()
+            return value
 
         rows = dict(inputs) if not isinstance(inputs, Tensor) else inputs
-        computed = vmap(grad(single), in_dims=(None, 0, 0))(chosen, rows, labels)
+        computed = vmap(grad(single), in_dims=(None, 0, 0))(chosen, rows, directions)
         return {name: DenseGradient(tensor.detach().flatten(1)) for name, tensor in computed.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,22 +17,21 @@ from attribution.task import Task
 def gradient_stream(
     task: Task,
     capture: GradientCapture,
-    value: ValueFunction,
+    value_at: Callable[[Tensor], ValueFunction],
     *,
     split: str = "train",
     positions: Sequence[int] | None = None,
-    labels: Tensor | None = None,
     batch_size: int,
     device: torch.device | str,
     reporter: Reporter = SILENT,
     message: str = "Gradients",
 ) -> Iterator[tuple[Tensor, PerExampleGradients]]:
-    """Dataset positions (B,) and gradients of ``value``, for all examples of a split or those at ``positions``.
+    """Dataset positions (B,) and gradients, for all examples of a split or those at ``positions``.
 
     A batch that does not fit the device's memory is halved, as often as it takes.
 
     Args:
-        labels: (N,) by dataset position, given to ``value`` instead of the data's own labels.
+        value_at: the value function for a batch of given dataset positions (B,).
 
     Raises:
         NumericalError: a value is NaN or infinite, or a single example does not fit into memory.
@@ -41,16 +40,18 @@ def gradient_stream(
     size = task.size(split) if positions is None else len(positions)
     work = batches(task, split, batch_size, positions)
     for batch in reporter.track(work, batch_count(size, batch_size), message):
-        given = batch if labels is None else Batch(batch.positions, batch.inputs, labels[batch.positions])
-        yield from _in_pieces(capture, given, value, device)
+        yield from _in_pieces(capture, batch, value_at, device)
 
 
 def _in_pieces(
-    capture: GradientCapture, batch: Batch, value: ValueFunction, device: torch.device | str
+    capture: GradientCapture,
+    batch: Batch,
+    value_at: Callable[[Tensor], ValueFunction],
+    device: torch.device | str,
 ) -> Iterator[tuple[Tensor, PerExampleGradients]]:
     try:
         moved = batch.to(device)
-        found = capture.gradients(moved.inputs, moved.labels, value)
+        found = capture.gradients(moved.inputs, moved.labels, value_at(batch.positions))
     except torch.OutOfMemoryError:
         found = None
     if found is not None:
@@ -64,4 +65,4 @@ def _in_pieces(
             "shorter inputs."
         )
     for half in batch.halves():
-        yield from _in_pieces(capture, half, value, device)
+        yield from _in_pieces(capture, half, value_at, device)

@@ -5,8 +5,8 @@ basis Q_S ⊗ Q_A, where Q_A and Q_S are the eigenvectors of E[right rightᵀ] a
 
     Λ_jk = E[((Q_Sᵀ G Q_A)_jk)²]
 
-with gradients of the loss at labels drawn from the model's own predictions (the true Fisher, which for
-cross-entropy is the Gauss-Newton matrix; labels from the data would give the empirical Fisher).
+with random gradients whose second moment is the Gauss-Newton matrix (`attribution.curvature.probes`; labels from the
+data would give the empirical Fisher).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from attribution.capture import (
     PerExampleGradients,
     gradient_stream,
 )
-from attribution.capture.capture import ValueFunction
+from attribution.curvature.probes import Probe, Probes
 from attribution.errors import NumericalError
 from attribution.progress import SILENT, Reporter
 from attribution.projects.files import replacing
-from attribution.task import LossFunction, Task
+from attribution.task import Task
 
 LARGEST_VECTOR_BASIS = 2048
 """Vector blocks (P,) up to this size get a full eigenbasis; longer ones stay diagonal."""
@@ -139,6 +139,8 @@ def fit_ekfac(
     batch_size: int,
     seed: int = 0,
     positions: Sequence[int] | None = None,
+    probe: Probe = "signs",
+    draws: int = 1,
     reporter: Reporter = SILENT,
     message: str = "Curvature",
 ) -> EKFAC:
@@ -146,26 +148,28 @@ def fit_ekfac(
 
     Args:
         positions: training examples to fit on; all by default.
-        seed: of the sampled labels, which depend on the example alone and not on batches or their order.
+        probe: the random gradients that stand for the curvature (`attribution.curvature.probes`).
+        draws: of them per example.
+        seed: of the draws, which depend on the example alone and not on batches or their order.
     """
     size = task.size("train") if positions is None else len(positions)
-    noise = torch.rand(task.size("train"), generator=torch.Generator().manual_seed(seed))
+    classes = len(task.class_names)
+    probes = [Probes(probe, task.loss, task.size("train"), classes, seed + draw) for draw in range(draws)]
 
     def passes(share: Reporter, words: str) -> Iterator[PerExampleGradients]:
-        # The random numbers take the labels' place, so that each example meets its own whatever the batch.
-        stream = gradient_stream(
-            task,
-            capture,
-            _loss_at_sampled_labels(task.loss),
-            positions=positions,
-            labels=noise,
-            batch_size=batch_size,
-            device=device,
-            reporter=share,
-            message=words,
-        )
-        for _, gradients in stream:
-            yield gradients
+        for draw, drawn in enumerate(probes):
+            stream = gradient_stream(
+                task,
+                capture,
+                drawn.at,
+                positions=positions,
+                batch_size=batch_size,
+                device=device,
+                reporter=share.share(draw / draws, (draw + 1) / draws),
+                message=words,
+            )
+            for _, gradients in stream:
+                yield gradients
 
     moments: dict[str, _Moments] = {}
     for gradients in passes(reporter.share(0.0, 0.5), f"{message}: bases"):
@@ -177,17 +181,8 @@ def fit_ekfac(
         for name, gradient in gradients.blocks.items():
             squares = gradient.sum_of_squares(*(None if b is None else b.T for b in bases[name]))
             sums[name] = squares if name not in sums else sums[name] + squares
-    return EKFAC({name: EigenBlock(left, right, sums[name] / size) for name, (left, right) in bases.items()})
-
-
-def _loss_at_sampled_labels(loss: LossFunction) -> ValueFunction:
-    return lambda logits, uniform: loss(logits, sampled_labels(logits, uniform))
-
-
-def sampled_labels(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Labels (B,) drawn from softmax(logits) by inverting its distribution at ``uniform`` (B,) in [0, 1)."""
-    cumulative = logits.detach().double().softmax(dim=1).cumsum(dim=1)
-    return (cumulative < uniform.double().unsqueeze(1)).sum(dim=1).clamp_max(logits.shape[1] - 1)
+    count = size * draws
+    return EKFAC({name: EigenBlock(left, right, sums[name] / count) for name, (left, right) in bases.items()})
 
 
 class _Moments:

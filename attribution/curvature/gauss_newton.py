@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, hessian, jvp, vjp, vmap
+from torch.func import functional_call, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attribution.batches import batches
 from attribution.capture import GradientCapture
 from attribution.capture.capture import CallAsTask
-from attribution.task import LossFunction, Task
+from attribution.curvature.output_hessian import output_hessian
+from attribution.task import Task
 
 Vectors = dict[str, Tensor]
 """Q vectors by block, each (Q, *shape)."""
@@ -75,15 +76,3 @@ class GaussNewton:
                 total[name] += gradient
         mean = {name.removeprefix("model."): tensor / self._size for name, tensor in total.items()}
         return self._capture.from_parameters(mean)
-
-
-def output_hessian(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
-    """Second derivatives (B, C, C) of the per-example loss in the logits, made positive semi-definite."""
-
-    def single(row: Tensor, label: Tensor) -> Tensor:
-        return loss(row.unsqueeze(0), label.unsqueeze(0))[0]
-
-    matrices: Tensor = vmap(hessian(single))(logits, labels)
-    values, basis = torch.linalg.eigh(matrices.double())
-    repaired: Tensor = basis * values.clamp_min(0.0).unsqueeze(-2) @ basis.transpose(-1, -2)
-    return repaired.to(logits)

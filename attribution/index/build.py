@@ -114,7 +114,7 @@ class IndexBuilder:
             stream = gradient_stream(
                 self._task,
                 capture,
-                self._task.loss,
+                lambda positions: self._task.loss,
                 positions=rows,
                 batch_size=self._batch_size,
                 device=self._device,

@@ -14,8 +14,10 @@ from attribution import Checkpoint, Task
 from attribution.batches import batch_of
 from attribution.capture import GradientCapture
 from attribution.curvature import EKFAC, automatic_damping, fit_ekfac
-from attribution.curvature.ekfac import _loss_at_sampled_labels, sampled_labels
 from attribution.curvature.exact import fit_exact
+from attribution.curvature.output_hessian import output_hessian
+from attribution.curvature.probes import Probes, sampled_labels, signed_direction
+from attribution.task import LossFunction, cross_entropy
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import (
     Pairs,
@@ -66,7 +68,7 @@ def test_exact_inverse_solves_the_system() -> None:
 
 
 def test_ekfac_keeps_the_trace_and_equals_the_fisher_in_its_basis() -> None:
-    """In its own eigenbasis the diagonal of EK-FAC is exact: the trace is that of the sampled Fisher."""
+    """In its own eigenbasis the diagonal of EK-FAC is exact: the trace is that of the probes' second moment."""
     for model, inputs in (
         (mlp(), torch.randn(COUNT, 5)),
         (convolutional(), images(COUNT)),
@@ -75,9 +77,9 @@ def test_ekfac_keeps_the_trace_and_equals_the_fisher_in_its_basis() -> None:
         task = task_of(settled(model), inputs, labels(COUNT))
         capture = GradientCapture(task, task.model)
         fitted = fit_ekfac(task, capture, batch_size=16, seed=4)
-        noise = torch.rand(COUNT, generator=torch.Generator().manual_seed(4))
         batch = batch_of(task, "train", range(COUNT))
-        norms = capture.gradients(batch.inputs, noise, _loss_at_sampled_labels(task.loss)).norm_squared()
+        value = Probes("signs", task.loss, COUNT, 3, seed=4).at(batch.positions)
+        norms = capture.gradients(batch.inputs, batch.labels, value).norm_squared()
         total = sum(int(np.prod(shape)) for shape in capture.shapes.values())
         assert fitted.mean_eigenvalue() * total == pytest.approx(float(norms.mean()), rel=1e-3)
 
@@ -100,6 +102,39 @@ def test_saving_keeps_every_number(tmp_path: Path) -> None:
     vectors = {name: torch.randn(1, *shape) for name, shape in capture.shapes.items()}
     first, second = fitted.inverse(vectors, 0.1), loaded.inverse(vectors, 0.1)
     assert all(torch.allclose(first[name], second[name], rtol=1e-5, atol=1e-5) for name in vectors)
+
+
+def focal(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss that is not cross-entropy, with a positive definite part."""
+    return cross_entropy(logits, labels) * 2 + 0.1 * logits.square().sum(dim=1)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, focal])
+def test_signed_directions_have_the_output_hessian_as_second_moment(loss: LossFunction) -> None:
+    """Over all 2^C signs the mean of u uᵀ is the Hessian of the loss in the logits, exactly."""
+    logits, classes = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3).double()
+    moment = torch.zeros(5, 3, 3, dtype=torch.float64)
+    for corner in corners:
+        direction = signed_direction(loss, logits, classes, corner.expand(5, 3))
+        moment += torch.einsum("bc,bd->bcd", direction, direction) / len(corners)
+    assert torch.allclose(moment, output_hessian(loss, logits, classes).double(), atol=1e-5)
+
+
+def test_signs_need_fewer_examples_than_sampled_labels_where_the_model_is_confident() -> None:
+    """The traces of the same matrix, estimated from single draws: signs scatter far less."""
+    task = task_of(settled(mlp()), 4 * torch.randn(COUNT, 5), labels(COUNT))
+    with torch.no_grad():
+        task.model[-1].weight.mul_(6)  # type: ignore[index,union-attr,operator]
+    capture = GradientCapture(task, task.model)
+    spread = {}
+    for probe in ("signs", "sampled"):
+        traces = [
+            fit_ekfac(task, capture, batch_size=COUNT, seed=seed, probe=probe).mean_eigenvalue()
+            for seed in range(20)
+        ]
+        spread[probe] = np.std(traces) / np.mean(traces)
+    assert spread["signs"] < 0.5 * spread["sampled"]
 
 
 def test_sampled_labels_follow_the_model() -> None:
