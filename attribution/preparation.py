@@ -119,7 +119,7 @@ class _Preparation:
         trajectory = Trajectory(task, self._device)
         facts = _facts(task, trajectory)
         model = trajectory.model_at(trajectory.final)
-        covered = {*facts.traced, facts.final}
+        covered = {*facts.followed, *facts.traced, facts.final}
         plan = plan_index(GradientCapture(task, model).shapes, task.size("train"), len(covered))
         ledger = self._resume_or_clear(sources, plan, task.size("train"))
 
@@ -244,6 +244,7 @@ def _facts(task: Task, trajectory: Trajectory) -> ProjectFacts:
         checkpoints=len(task.checkpoints),
         learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
         final=trajectory.final.number,
+        followed=tuple(point.number for point in trajectory.followed),
         traced=tuple(point.number for point in trajectory.traced),
         optimizer=task.optimizer,
         head=head,

@@ -91,8 +91,13 @@ class Query:
         return self.loaded.trajectory.final
 
     @property
-    def checkpoints(self) -> list[Point]:
-        """The checkpoints that are traced, oldest first."""
+    def followed(self) -> list[Point]:
+        """The checkpoints of the run, oldest first."""
+        return self.loaded.trajectory.followed
+
+    @property
+    def traced(self) -> list[Point]:
+        """The few checkpoints that stand for the run, oldest first."""
         return self.loaded.trajectory.traced
 
     def restricted(self, positions: Sequence[int]) -> Query:

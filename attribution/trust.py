@@ -28,10 +28,12 @@ def trust_of(
 
     ``checkpoint_agreement``: mean Spearman rank correlation between the scores of single checkpoints and of all
     the others together; ``share_of_nearest``: share of the 20 strongest examples that are also among the 20
-    nearest by representation; ``exact``: whether the scores come from uncompressed gradients; ``sentence``.
+    nearest by representation; ``residual``: of an iterative solve, relative; ``exact``: whether all
+    scores come from whole gradients; ``sentence``.
     """
     agreement = _agreement(parts)
     share = _share_of_nearest(query, scores, representations)
+    residual = max(query.residuals) if query.residuals else None
     words = []
     if agreement is not None:
         strength = "largely agree" if agreement >= 0.6 else "partly agree" if agreement >= 0.3 else "disagree"
@@ -40,14 +42,17 @@ def trust_of(
         words.append(
             f"{round(share * LISTED)} of the {LISTED} strongest are also among the {LISTED} nearest look-alikes."
         )
+    if residual is not None:
+        words.append(f"The curvature was inverted to a relative residual of {residual:.1e}.")
     if not method.info.calibrated:
         words.append("Scores rank examples; their size has no unit.")
     if not exact:
-        words.append("The list is exact; scores far from the top come from compressed gradients.")
+        words.append("The list is exact; scores far from the top leave a part of the gradients out.")
     words.append("Fidelity against retraining is not measured yet for this project.")
     return {
         "checkpoint_agreement": agreement,
         "share_of_nearest": share,
+        "residual": residual,
         "exact": exact,
         "sentence": " ".join(words),
     }

@@ -54,7 +54,8 @@ class GaussNewton:
 
     def product(self, vectors: Vectors) -> Vectors:
         """H v for Q vectors."""
-        tangents = {f"model.{n}": t for n, t in self._capture.to_parameters(vectors).items()}
+        by_name = self._capture.to_parameters(vectors)
+        tangents = {name: by_name[name.removeprefix("model.")] for name in self._parameters}
         total = {name: torch.zeros_like(tangent) for name, tangent in tangents.items()}
         for batch in self._batches:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attribution.methods.registry import Direction, DirectionalMethod, MethodInfo, register
+from attribution.methods.registry import Direction, DirectionalMethod, MethodInfo, ProjectFacts, register
 
 if TYPE_CHECKING:
     from attribution.query import Query
@@ -30,6 +30,9 @@ class Path(DirectionalMethod):
 
     along_the_run = True
 
+    def points(self, facts: ProjectFacts) -> list[int]:
+        return list(facts.traced)
+
     def directions(self, query: Query) -> list[Direction]:
-        factor = -1 / query.task.size("train") / len(query.checkpoints)
-        return [Direction(p, query.preconditioned(p), factor) for p in query.checkpoints]
+        factor = -1 / query.task.size("train") / len(query.traced)
+        return [Direction(p, query.preconditioned(p), factor) for p in query.traced]

@@ -52,12 +52,13 @@ class MethodInfo:
 class ProjectFacts:
     """What `prepare` found in a project; decides which methods can run.
 
-    ``final`` and ``traced`` are numbers of points of the training run (`attribution.trajectory`).
+    ``final``, ``followed`` and ``traced`` are numbers of points of the training run (`attribution.trajectory`).
     """
 
     checkpoints: int
     learning_rates: tuple[float, ...]
     final: int
+    followed: tuple[int, ...]
     traced: tuple[int, ...]
     optimizer: str
     head: str | None
@@ -73,7 +74,7 @@ class ProjectFacts:
         """
         try:
             facts = dict(project.preparation["facts"])
-            for name in ("learning_rates", "traced"):
+            for name in ("learning_rates", "followed", "traced"):
                 facts[name] = tuple(facts[name])
             return cls(**facts)
         except (KeyError, TypeError) as error:
@@ -122,7 +123,7 @@ class Method(ABC):
 
     def points(self, facts: ProjectFacts) -> list[int]:
         """Numbers of the points of the run that the index has to cover for this method."""
-        return list(facts.traced) if self.along_the_run else [facts.final]
+        return list(facts.followed) if self.along_the_run else [facts.final]
 
     @abstractmethod
     def scores(self, query: Query) -> Tensor:

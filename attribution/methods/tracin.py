@@ -27,5 +27,5 @@ class TracIn(DirectionalMethod):
     along_the_run = True
 
     def directions(self, query: Query) -> list[Direction]:
-        rates = [(p, p.learning_rate) for p in query.checkpoints if p.learning_rate > 0]
+        rates = [(p, p.learning_rate) for p in query.followed if p.learning_rate > 0]
         return [Direction(point, query.gradient(point), -rate) for point, rate in rates]

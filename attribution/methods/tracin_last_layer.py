@@ -56,7 +56,7 @@ class TracInLastLayer(SummedMethod):
         # captum asks how the losses reduce over examples.
         training_loss.reduction = measured.reduction = "sum"  # type: ignore[attr-defined]
         parts = []
-        for point in query.checkpoints:
+        for point in query.followed:
             if point.learning_rate <= 0:
                 continue
             head = query.head_module(point)
