@@ -15,11 +15,11 @@ from attribution.projects.ledger import Ledger
 from attribution.task import Task
 from attribution.trajectory import Point, Trajectory
 
-PROBES = 2000
-"""Random gradients that curvature is fitted to: one each for as many training examples, several for fewer examples."""
+FITTED_ON = 1000
+"""Training examples that curvature is fitted on at most; a random choice of them, the same at every point."""
 
-MOST_DRAWS = 8
-"""Random gradients per example at most."""
+PROBES, MOST_DRAWS = 2000, 8
+"""Random gradients that small data is worth: with fewer examples than these, each gives several, within reason."""
 
 REFINED_ON = 10_000
 """Training examples that the exact products of a refined solve are the mean over at most."""
@@ -64,7 +64,7 @@ class CurvatureStore:
     @staticmethod
     def description() -> dict[str, int]:
         """What the fitted curvature depends on, beside model and data."""
-        return {"probes": PROBES, "seed": SEED}
+        return {"fitted_on": FITTED_ON, "probes": PROBES, "seed": SEED}
 
     def refined(self, point: Point, reporter: Reporter) -> ConjugateGradient:
         """A solver with the Gauss-Newton matrix itself at a point, preconditioned by EK-FAC."""
@@ -78,7 +78,7 @@ class CurvatureStore:
         return ConjugateGradient(matrix, self.at(point, reporter), reporter=reporter)
 
     def _fit(self, point: Point, reporter: Reporter) -> EKFAC:
-        positions = self._some(PROBES)
+        positions = self._some(FITTED_ON)
         return fit_ekfac(
             self._task,
             GradientCapture(self._task, self._trajectory.model_at(point)),
@@ -86,7 +86,7 @@ class CurvatureStore:
             batch_size=self._batch_size,
             seed=SEED,
             positions=positions,
-            draws=min(-(-PROBES // len(positions)), MOST_DRAWS),
+            draws=min(max(PROBES // self._task.size("train"), 1), MOST_DRAWS),
             reporter=reporter,
             message=f"Curvature at step {point.step}",
         )
