@@ -41,9 +41,9 @@ class FrozenPrefix:
         self.skipped = skipped
         self._states = states
 
-    def states(self, split: str, positions: Sequence[int]) -> Tensor:
-        """Stored states of some examples as one padded batch (B, T, D)."""
-        return self._states[split].batch(positions)
+    def states(self, split: str, positions: Sequence[int], length: int) -> Tensor:
+        """Stored states of some examples as one batch (B, length, D), zero where nothing is stored."""
+        return self._states[split].batch(positions, length)
 
     @contextmanager
     def replaying(self, model: nn.Module, states: Tensor) -> Iterator[None]:
@@ -70,11 +70,12 @@ class States:
         self._rows = np.load(file, mmap_mode="r", allow_pickle=False)
         self._offsets = np.load(_offsets(file), allow_pickle=False)
 
-    def batch(self, positions: Sequence[int]) -> Tensor:
-        parts = [
-            torch.from_numpy(np.array(self._rows[self._offsets[p] : self._offsets[p + 1]])) for p in positions
-        ]
-        return nn.utils.rnn.pad_sequence(parts, batch_first=True)
+    def batch(self, positions: Sequence[int], length: int) -> Tensor:
+        padded = np.zeros((len(positions), length, self._rows.shape[1]), self._rows.dtype)
+        for row, position in enumerate(positions):
+            start, end = self._offsets[position], self._offsets[position + 1]
+            padded[row, : end - start] = self._rows[start:end]
+        return torch.from_numpy(padded)
 
 
 def attach(task: Task, directory: Path) -> None:
@@ -214,8 +215,10 @@ def _output(task: Task, model: nn.Module, module: nn.Module, batch: Batch) -> Te
 
 
 def _lengths(batch: Batch) -> list[int]:
+    """Tokens of each example up to the last one that is attended to; what comes after it need not be stored."""
     mask = cast(Mapping[str, Tensor], batch.inputs)["attention_mask"]
-    return [int(length) for length in mask.sum(dim=1)]
+    unattended = (mask != 0).int().flip(dims=[1]).argmax(dim=1)
+    return [mask.shape[1] - int(count) for count in unattended]
 
 
 def _store(file: Path, rows: list[Tensor]) -> None:
