@@ -15,12 +15,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attribution.batches import Batch, batch_count, batch_of, batches
 from attribution.progress import Reporter
 from attribution.projects.files import replacing, write_text
 from attribution.task import Checkpoint, Task
+
+SPLITS = ("train", "test")
 
 LARGEST = 2**30
 """Bytes of stored states (both splits) up to which skipping is worth the disk."""
@@ -30,16 +33,20 @@ _SAME = 1e-5
 
 
 class FrozenPrefix:
-    """The layers to skip and the stored states of both splits. `attach` gives it to a task.
+    """The layers to skip and their stored states. `attach` and `build_in_memory` give it to a task.
 
     Args:
         skipped: module names in order of execution, all frozen; the last one's output is what is stored.
-        states: stored outputs by split.
+        states: stored outputs by split; a split that is missing goes through all layers.
     """
 
     def __init__(self, skipped: list[str], states: dict[str, States]) -> None:
         self.skipped = skipped
         self._states = states
+
+    def covers(self, split: str) -> bool:
+        """Whether there are states of this split."""
+        return split in self._states
 
     def states(self, split: str, positions: Sequence[int], length: int) -> Tensor:
         """Stored states of some examples as one batch (B, length, D), zero where nothing is stored."""
@@ -64,11 +71,28 @@ def _hand_through(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 class States:
-    """Ragged rows on disk: example i owns ``rows[offsets[i]:offsets[i + 1]]``."""
+    """Ragged states, in memory or on disk: example i owns ``rows[offsets[i]:offsets[i + 1]]``, rows being (T, D)."""
 
-    def __init__(self, file: Path) -> None:
-        self._rows = np.load(file, mmap_mode="r", allow_pickle=False)
-        self._offsets = np.load(_offsets(file), allow_pickle=False)
+    def __init__(self, rows: NDArray[np.float32], offsets: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._offsets = offsets
+
+    @classmethod
+    def of(cls, parts: Sequence[Tensor]) -> States:
+        """The states of one example after another, each (T_i, D)."""
+        return cls(torch.cat(list(parts)).numpy(), np.cumsum([0, *map(len, parts)]))
+
+    @classmethod
+    def opened(cls, file: Path) -> States:
+        """What `save` wrote, mapped into memory rather than read."""
+        rows = np.load(file, mmap_mode="r", allow_pickle=False)
+        return cls(rows, np.load(_offsets(file), allow_pickle=False))
+
+    def save(self, file: Path) -> None:
+        """Write rows and offsets, each atomically."""
+        for target, array in ((_offsets(file), self._offsets), (file, self._rows)):
+            with replacing(target) as temporary, temporary.open("wb") as handle:
+                np.save(handle, array)
 
     def batch(self, positions: Sequence[int], length: int) -> Tensor:
         padded = np.zeros((len(positions), length, self._rows.shape[1]), self._rows.dtype)
@@ -83,7 +107,7 @@ def attach(task: Task, directory: Path) -> None:
     plan = directory / "skipped.json"
     if plan.exists():
         skipped = json.loads(plan.read_text(encoding="utf-8"))
-        task.frozen = FrozenPrefix(skipped, {s: States(directory / f"{s}.npy") for s in ("train", "test")})
+        task.frozen = FrozenPrefix(skipped, {s: States.opened(directory / f"{s}.npy") for s in SPLITS})
 
 
 def build(
@@ -102,22 +126,52 @@ def build(
     skipped = skippable(task, model, device)
     if not skipped:
         return
-    last = model.get_submodule(skipped[-1])
-    for number, split in enumerate(("train", "test")):
+    for number, split in enumerate(SPLITS):
         file = directory / f"{split}.npy"
         if not (file.exists() and _offsets(file).exists()):
-            share = reporter.share(number / 2, (number + 1) / 2)
-            message = f"Reading {task.size(split):,} {split} examples through the frozen layers"
-            rows: list[Tensor] = [torch.empty(0)] * task.size(split)
-            work = batches(task, split, batch_size)
-            for batch in share.track(work, batch_count(task.size(split), batch_size), message):
-                lengths = _lengths(batch)
-                states = _output(task, model, last, batch.to(device)).cpu()
-                for row, position in enumerate(batch.positions.tolist()):
-                    rows[position] = states[row, : lengths[row]].clone()
-            _store(file, rows)
+            share = reporter.share(number / len(SPLITS), (number + 1) / len(SPLITS))
+            _computed(task, model, skipped, split, device, batch_size, share).save(file)
     write_text(directory / "skipped.json", json.dumps(skipped))
     attach(task, directory)
+
+
+def build_in_memory(
+    task: Task,
+    model: nn.Module,
+    split: str,
+    *,
+    device: torch.device | str,
+    batch_size: int,
+    reporter: Reporter,
+) -> None:
+    """The same for one split and without a file: all that fine-tuning the layers after the frozen ones needs."""
+    skipped = skippable(task, model, device)
+    if skipped:
+        states = _computed(task, model, skipped, split, device, batch_size, reporter)
+        task.frozen = FrozenPrefix(skipped, {split: states})
+
+
+def _computed(
+    task: Task,
+    model: nn.Module,
+    skipped: list[str],
+    split: str,
+    device: torch.device | str,
+    batch_size: int,
+    reporter: Reporter,
+) -> States:
+    """The output of the last skipped layer for every example of a split, without the padding."""
+    last = model.get_submodule(skipped[-1])
+    size = task.size(split)
+    parts: list[Tensor] = [torch.empty(0)] * size
+    work = batches(task, split, batch_size)
+    message = f"Reading {size:,} {split} examples through the frozen layers"
+    for batch in reporter.track(work, batch_count(size, batch_size), message):
+        lengths = _lengths(batch)
+        states = _output(task, model, last, batch.to(device)).cpu()
+        for row, position in enumerate(batch.positions.tolist()):
+            parts[position] = states[row, : lengths[row]].clone()
+    return States.of(parts)
 
 
 def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[str]:
@@ -137,7 +191,7 @@ def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[
         skipped = [f"{name}.{number}" for number in range(frozen)]
         if skipped and not _trained_before(model, skipped[0]) and _same(task, model, skipped, batch):
             width = _output(task, model, model.get_submodule(skipped[-1]), batch).shape[-1]
-            tokens = sum(_token_count(task, split) for split in ("train", "test"))
+            tokens = sum(_token_count(task, split) for split in SPLITS)
             return skipped if tokens * width * 4 <= LARGEST else []
     return []
 
@@ -219,13 +273,6 @@ def _lengths(batch: Batch) -> list[int]:
     mask = cast(Mapping[str, Tensor], batch.inputs)["attention_mask"]
     unattended = (mask != 0).int().flip(dims=[1]).argmax(dim=1)
     return [mask.shape[1] - int(count) for count in unattended]
-
-
-def _store(file: Path, rows: list[Tensor]) -> None:
-    offsets = np.cumsum([0, *map(len, rows)])
-    for target, array in ((_offsets(file), offsets), (file, torch.cat(rows).numpy())):
-        with replacing(target) as temporary, temporary.open("wb") as handle:
-            np.save(handle, array)
 
 
 def _offsets(file: Path) -> Path:
