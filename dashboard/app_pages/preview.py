@@ -10,7 +10,7 @@ from dashboard.components.belief import belief
 from dashboard.current import Opened, current_project
 from dashboard.engines import job_queue
 from dashboard.explaining import Question, question_of
-from dashboard.fix_panels import comparison, curves_of, per_class, side_effect_list
+from dashboard.fix_panels import comparison, curves_of, newly_broken, newly_fixed, per_class
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem, stop_with, way_out
@@ -114,9 +114,9 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
             )
     fixed_side, broken_side, class_side = st.columns(3, gap="medium")
     with fixed_side:
-        side_effect_list(opened, "fixed", "Newly fixed", fix.newly_fixed, "No other prediction became right.")
+        newly_fixed(opened, fix)
     with broken_side:
-        side_effect_list(opened, "broken", "Newly broken", fix.newly_broken, "No prediction became wrong.")
+        newly_broken(opened, fix)
     with class_side:
         st.subheader("Per class", anchor=False)
         per_class(fix)
