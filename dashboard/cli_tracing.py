@@ -129,7 +129,7 @@ def fix(
     if chosen and top is not None:
         raise UsageError("--top and --train-ids exclude each other: give one of them.")
     with working() as reporter:
-        from attribution.fixing.strategies import check_strategy
+        from attribution.fixing import check_strategy
 
         check_strategy(strategy)  # better said now than after minutes of preparing
         ready, rest = opened(project, place(context, projects), reporter)

@@ -17,11 +17,6 @@ from dashboard.state import parameter, set_parameters
 if TYPE_CHECKING:
     from attribution.explanation import Explanation
 
-STRATEGIES = {
-    "helpers": "trains a little more on the helpers of the true class",
-    "relabel": "trains a little on the culprits, relabelled to the true class",
-}
-
 
 @dataclass(frozen=True)
 class Question:

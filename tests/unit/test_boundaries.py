@@ -45,6 +45,7 @@ def test_imports_point_one_way() -> None:
         ("import sample_models", (*ENGINES, *INTERFACES, "pandas", "numpy")),
         ("import attribution.projects", (*ENGINES, *INTERFACES)),
         ("from attribution.methods import list_methods; list_methods()", (*ENGINES, *INTERFACES)),
+        ("from attribution.fixing import STRATEGIES", (*ENGINES, *INTERFACES)),
         ("import dashboard.cli", (*ENGINES, "streamlit", "plotly", "pandas")),
         (
             "import dashboard.opening, dashboard.locations, dashboard.new_project",
@@ -52,6 +53,7 @@ def test_imports_point_one_way() -> None:
         ),
         ("import dashboard.launch", (*ENGINES, "streamlit", "plotly")),
         ("import dashboard.app", ENGINES),
+        ("import dashboard.tray_panel, dashboard.fix_panels, dashboard.tables", ENGINES),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
