@@ -6,8 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import attribution
+import attribution.fixing
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +63,12 @@ def test_imports_point_one_way() -> None:
 )
 def test_importing_stays_light(code: str, heavy: tuple[str, ...]) -> None:
     assert imported_by(code).isdisjoint(heavy)
+
+
+@pytest.mark.parametrize("package", [attribution, attribution.fixing])
+def test_every_public_name_is_found_on_first_use(package: ModuleType) -> None:
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    assert set(package.__all__) == set(package._HOME)
 
 
 @pytest.mark.parametrize(
