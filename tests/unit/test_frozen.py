@@ -9,29 +9,19 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import pad
-from transformers import BertConfig, BertForSequenceClassification
 
 from attribution import Checkpoint, Engine, Task
 from attribution.batches import batch_of
 from attribution.frozen import build, skippable
 from attribution.progress import SILENT
 from tests.unit.built_projects import engine_of
-from tests.unit.tiny_models import TextModel, labels, settled, task_of, texts
+from tests.unit.tiny_models import TextModel, labels, settled, small_bert, task_of, texts
 
 
 def partly_trained(trained: tuple[str, ...]) -> Task:
     """A four-layer BERT of which only parameters with these prefixes were trained, with one earlier checkpoint."""
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=11,
-        hidden_size=8,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=16,
-        num_labels=3,
-    )
-    model = settled(BertForSequenceClassification(config))
+    model = settled(small_bert(layers=4))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
     earlier = {
