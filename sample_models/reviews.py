@@ -20,9 +20,10 @@ from attribution.batches import batch_count, batch_of
 from attribution.frozen import build_in_memory
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Manifest, TrainingRecord, TransformersSource, create_project
+from attribution.sources.quiet import quiet_transformers
 from attribution.sources.transformers_folder import TextDataset
 from attribution.task import Task
-from sample_models.minilm import minilm_folder, quiet_transformers
+from sample_models.minilm import minilm_folder
 from sample_models.placement import building
 from sample_models.training import (
     Kept,

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
 from attribution.sources.python_function import describe
+from attribution.sources.quiet import quiet_transformers
 from attribution.sources.tables import class_numbers, column, ids, read_table
 from attribution.task import Checkpoint, Task
 
@@ -94,16 +95,15 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
 
 def _model(folder: Path, kind: str) -> nn.Module:
     from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
-    from transformers.utils import logging
 
     auto: Any = AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
     if not (folder / "config.json").is_file():
         raise ProjectError(
             f"'{folder}' is not a transformers checkpoint (it has no config.json): give its folder."
         )
-    logging.disable_progress_bar()
     try:
-        model = auto.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        with quiet_transformers():
+            model = auto.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except Exception as error:
         raise ProjectError(
             f"The model in '{folder}' cannot be loaded ({describe(error)}): save it again with "

@@ -32,8 +32,9 @@ from attribution.errors import Cancelled, MissingRequirementError, ProjectError
 from attribution.frozen import build_in_memory
 from attribution.progress import SILENT
 from attribution.projects import Project, TaskSource, TransformersSource
+from attribution.sources.quiet import quiet_transformers
 from sample_models import SAMPLES, reviews
-from sample_models.minilm import minilm_folder, quiet_transformers
+from sample_models.minilm import minilm_folder
 from sample_models.reviews_selection import comparable
 from sample_models.training import similar_length_batches
 

@@ -1,0 +1,71 @@
+"""Tasks from transformers folders: what is loaded is what was saved, and nothing else of the process changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from torch import nn
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from attribution import Task
+from attribution.batches import batch_of
+from attribution.projects import Manifest, Project, TransformersSource
+from attribution.sources import load_task
+from tests.unit.tiny_models import settled, small_bert
+
+WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "very", "not"]
+TEXTS = ["good film", "not very good", "bad", "very very bad film", "film"]
+
+
+def saved(directory: Path, model: nn.Module) -> Project:
+    """A project of the model, a tokenizer that knows a few words, and a table that is both splits."""
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    model.save_pretrained(directory / "model")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(
+        directory / "model"
+    )
+    pd.DataFrame({"text": TEXTS, "label": [0, 1, 2, 0, 1]}).to_csv(directory / "texts.csv", index=False)
+    source = TransformersSource(model="model", train="texts.csv", test="texts.csv", text_column="text")
+    return Project(directory, Manifest(name="texts", title="Texts", source=source))
+
+
+def logits(task: Task) -> torch.Tensor:
+    with torch.no_grad():
+        return task.logits(task.model, batch_of(task, "train", range(len(TEXTS))).inputs)
+
+
+def test_the_model_and_its_texts_come_back(tmp_path: Path) -> None:
+    model = settled(small_bert())
+    task = load_task(saved(tmp_path, model))
+    ids = [[WORDS.index(word) for word in text.split()] for text in TEXTS]
+    for position, row in enumerate(ids):
+        inputs, label = task.train[position]
+        assert inputs["input_ids"].tolist() == row
+        assert inputs["attention_mask"].tolist() == [1] * len(row)
+        assert label == [0, 1, 2, 0, 1][position]
+    expected = [model(input_ids=torch.tensor([row])).logits for row in ids]
+    torch.testing.assert_close(logits(task), torch.cat(expected).detach())
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_transformers_talks_as_before_afterwards(
+    bars: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = saved(tmp_path, settled(small_bert()))
+    before = logging.is_progress_bar_enabled()
+    try:
+        (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+        capfd.readouterr()
+        load_task(project)
+        assert capfd.readouterr() == ("", "")
+        assert logging.is_progress_bar_enabled() == bars
+    finally:
+        (logging.enable_progress_bar if before else logging.disable_progress_bar)()
