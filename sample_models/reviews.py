@@ -102,7 +102,7 @@ def untrained_task(model: BertForSequenceClassification, tokenizer: PreTrainedTo
 def _sentences(split: str, tokenizer: PreTrainedTokenizerBase) -> TextDataset:
     table = pd.read_parquet(SHIPPED / f"{split}.parquet")
     encoded = tokenizer(table["text"].tolist(), truncation=True, max_length=MAX_TOKENS)
-    return TextDataset(dict(encoded), [CLASS_NAMES.index(label) for label in table["label"]])
+    return TextDataset(encoded, [CLASS_NAMES.index(label) for label in table["label"]])
 
 
 def _fine_tune(task: Task, reporter: Reporter) -> list[Kept]:

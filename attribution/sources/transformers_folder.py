@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
@@ -25,18 +28,32 @@ from attribution.task import Checkpoint, Task
 
 
 class TextDataset(Dataset[Any]):
-    """Tokenised texts: items ``({"input_ids": (T,), "attention_mask": (T,), ...}, label)``, not padded."""
+    """Tokenised texts: items ``({"input_ids": (T,), "attention_mask": (T,), ...}, label)``, not padded.
 
-    def __init__(self, encoded: dict[str, list[list[int]]], labels: list[int]) -> None:
-        self._encoded = encoded
+    All texts lie in one tensor, text i in the columns ``offsets[i]`` to ``offsets[i + 1]``: through lists of numbers
+    the garbage collector would go again and again.
+
+    Args:
+        encoded: rows of numbers by input name, as a tokenizer gives them; each text is equally long in all inputs.
+        labels: class number of each text.
+    """
+
+    def __init__(self, encoded: Mapping[str, Sequence[Sequence[int]]], labels: list[int]) -> None:
+        self._names = list(encoded)
+        self._offsets = np.cumsum([0, *map(len, encoded["input_ids"])]).tolist()
+        self._values = torch.stack([self._flat(rows) for rows in encoded.values()])
         self.labels = labels
+
+    def _flat(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        numbers = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=self._offsets[-1])
+        return torch.from_numpy(numbers)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
-        tensors = {name: torch.tensor(rows[position]) for name, rows in self._encoded.items()}
-        return tensors, self.labels[position]
+        columns = self._values[:, self._offsets[position] : self._offsets[position + 1]]
+        return dict(zip(self._names, columns, strict=True)), self.labels[position]
 
 
 class ImageDataset(Dataset[Any]):
@@ -143,7 +160,7 @@ def _split(
     return {"dataset": dataset, "ids": ids(table, source, file), "metadata": metadata, "display": display}
 
 
-def _tokens(texts: list[str], folder: Path, limit: int) -> dict[str, list[list[int]]]:
+def _tokens(texts: list[str], folder: Path, limit: int) -> Mapping[str, list[list[int]]]:
     from transformers import AutoTokenizer
 
     try:
@@ -153,8 +170,9 @@ def _tokens(texts: list[str], folder: Path, limit: int) -> dict[str, list[list[i
             f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "
             "tokenizer.save_pretrained(folder)."
         ) from error
-    encoded = tokenizer(texts, truncation=True, max_length=limit, padding=False)
-    return {name: encoded[name] for name in encoded}
+    return cast(
+        Mapping[str, list[list[int]]], tokenizer(texts, truncation=True, max_length=limit, padding=False)
+    )
 
 
 def _images(values: pd.Series, file: Path) -> list[Image.Image]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -18,6 +21,7 @@ from attribution import Task
 from attribution.batches import batch_of
 from attribution.projects import Manifest, Project, TransformersSource
 from attribution.sources import load_task
+from attribution.sources.transformers_folder import TextDataset
 from tests.unit.tiny_models import settled, small_bert
 
 WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "very", "not"]
@@ -53,6 +57,28 @@ def test_the_model_and_its_texts_come_back(tmp_path: Path) -> None:
         assert label == [0, 1, 2, 0, 1][position]
     expected = [model(input_ids=torch.tensor([row])).logits for row in ids]
     torch.testing.assert_close(logits(task), torch.cat(expected).detach())
+
+
+@given(some.lists(some.lists(some.integers(0, 30_000), max_size=6), min_size=1, max_size=20))
+def test_texts_of_any_length_come_back_as_they_were(rows: list[list[int]]) -> None:
+    mask = [[1] * len(row) for row in rows]
+    dataset = TextDataset({"input_ids": rows, "attention_mask": mask}, list(range(len(rows))))
+    assert len(dataset) == len(rows)
+    for position, row in enumerate(rows):
+        inputs, label = dataset[position]
+        assert inputs["input_ids"].tolist() == row and inputs["attention_mask"].tolist() == mask[position]
+        assert label == position
+    with pytest.raises(IndexError):
+        dataset[len(rows)]
+
+
+def test_the_garbage_collector_has_no_object_per_text_to_look_at() -> None:
+    gc.collect()
+    before = len(gc.get_objects())
+    dataset = TextDataset({"input_ids": [[1, 2, 3] for _ in range(5000)]}, [0] * 5000)
+    gc.collect()
+    assert len(dataset) == 5000
+    assert len(gc.get_objects()) - before < 500
 
 
 @pytest.mark.parametrize("bars", [True, False])
