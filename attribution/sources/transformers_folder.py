@@ -120,12 +120,23 @@ def _model(folder: Path, kind: str) -> nn.Module:
         )
     try:
         with quiet_transformers():
-            model = auto.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+            model, report = auto.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                dtype=torch.float32,  # half precision is for storing: gradients need more
+            )
     except Exception as error:
         raise ProjectError(
             f"The model in '{folder}' cannot be loaded ({describe(error)}): save it again with "
             "model.save_pretrained(folder), which writes safetensors."
         ) from error
+    if report["missing_keys"]:
+        raise ProjectError(
+            f"The model in '{folder}' has no weights for '{min(report['missing_keys'])}', which would be random: "
+            "give the folder of a model that was fine-tuned as a classifier."
+        )
     return cast(nn.Module, model.eval())
 
 
@@ -146,6 +157,8 @@ def _freeze(model: nn.Module, prefixes: list[str], folder: Path) -> None:
 def _split(
     table: pd.DataFrame, source: TransformersSource, file: Path, folder: Path, class_names: list[str]
 ) -> dict[str, Any]:
+    if table.empty:
+        raise ProjectError(f"'{file}' has no rows: give at least one example.")
     labels = class_numbers(column(table, source.label_column, file), class_names, file)
     used = {source.label_column, source.id_column, source.text_column, source.image_column}
     metadata = {str(name): table[name].tolist() for name in table.columns if name not in used}

@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from attribution import Task
 from attribution.batches import batch_of
+from attribution.errors import ProjectError
 from attribution.projects import Manifest, Project, TransformersSource
 from attribution.sources import load_task
 from attribution.sources.transformers_folder import TextDataset
@@ -57,6 +58,27 @@ def test_the_model_and_its_texts_come_back(tmp_path: Path) -> None:
         assert label == [0, 1, 2, 0, 1][position]
     expected = [model(input_ids=torch.tensor([row])).logits for row in ids]
     torch.testing.assert_close(logits(task), torch.cat(expected).detach())
+
+
+def test_a_model_stored_in_half_precision_is_computed_with_in_single(tmp_path: Path) -> None:
+    half = settled(small_bert()).to(torch.bfloat16)
+    task = load_task(saved(tmp_path, half))
+    assert {parameter.dtype for parameter in task.model.parameters()} == {torch.float32}
+    for name, parameter in task.model.named_parameters():
+        assert torch.equal(parameter, half.get_parameter(name).float())
+
+
+def test_a_model_without_a_trained_classifier_is_refused(tmp_path: Path) -> None:
+    project = saved(tmp_path, settled(small_bert()).bert)
+    with pytest.raises(ProjectError, match=r"no weights for 'classifier\.bias'.*fine-tuned as a classifier"):
+        load_task(project)
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    project = saved(tmp_path, settled(small_bert()))
+    (tmp_path / "texts.csv").write_text("text,label\n")
+    with pytest.raises(ProjectError, match=r"texts\.csv' has no rows"):
+        load_task(project)
 
 
 @given(some.lists(some.lists(some.integers(0, 30_000), max_size=6), min_size=1, max_size=20))
