@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from attribution.progress import Reporter
-from dashboard.current import Opened
 from dashboard.jobs import JobQueue
 
 if TYPE_CHECKING:
     from attribution.engine import Engine
+    from dashboard.current import Opened
 
 MOST_ENGINES = 3
 """Models kept in memory; the one used longest ago goes first."""

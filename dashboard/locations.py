@@ -86,6 +86,11 @@ def resolve(project: str, projects: Path, *, prefer_named: bool = False) -> Path
     raise NotFoundError(unknown_project(project, projects))
 
 
+def reference_to(directory: Path) -> str:
+    """What a link calls a project directory: its name in the projects folder, else the whole path."""
+    return directory.name if directory.parent == projects_directory() else str(directory)
+
+
 def unknown_project(project: str, projects: Path) -> str:
     """The sentence for a name that is neither a project nor a sample."""
     known = dict.fromkeys([*SAMPLES, *(entry.directory.name for entry in list_projects(projects))])

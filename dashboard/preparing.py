@@ -5,10 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from attribution.progress import Reporter
-from dashboard.current import reference_to
 from dashboard.engines import PREPARATION_LANE, job_queue
 from dashboard.jobs import Job
-from dashboard.locations import projects_directory
+from dashboard.locations import projects_directory, reference_to
 from dashboard.messages import escaped
 from dashboard.opening import open_prepared
 from dashboard.state import go

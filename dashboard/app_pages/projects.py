@@ -9,10 +9,17 @@ import streamlit as st
 from attribution.errors import TracefixError
 from attribution.projects import Project
 from dashboard.components.table import Column, Row, table
-from dashboard.current import reference_to, stamp_of
+from dashboard.current import stamp_of
 from dashboard.engines import job_queue, processor, warmth
 from dashboard.jobs import Job
-from dashboard.locations import ProjectEntry, list_projects, projects_directory, recent_projects, remember
+from dashboard.locations import (
+    ProjectEntry,
+    list_projects,
+    projects_directory,
+    recent_projects,
+    reference_to,
+    remember,
+)
 from dashboard.messages import calm, problem
 from dashboard.preparing import prepare_and_follow, show_progress
 from dashboard.state import go, link, parameter, set_parameters, travel
