@@ -96,7 +96,10 @@ def test_unknown_choice_falls_back(
     until_shown(app, "influence")
     assert not app.exception
     assert not app.error
+    assert said in words(app), "it is still said once the explanation is there"
     assert shown(app, "tray-items") is None
+    app.button(key="next").click().run()
+    assert not app.warning, "what cannot be had is not carried on"
 
 
 @pytest.mark.parametrize("page", ["0", "-3", "999", "x", ""])
