@@ -5,8 +5,9 @@ Names are imported on first use, so that ``import attribution`` stays light (no 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from attribution.lazy import lazily
 
 if TYPE_CHECKING:
     from attribution.engine import Engine
@@ -46,8 +47,4 @@ __all__ = [
     "prepare",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'attribution' has no attribute '{name}'")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(__name__, _HOME)

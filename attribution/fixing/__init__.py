@@ -5,8 +5,9 @@ Names are imported on first use: the names of the strategies need no torch, runn
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from attribution.lazy import lazily
 
 if TYPE_CHECKING:
     from attribution.fixing.fix import FixRequest, run_fix
@@ -22,8 +23,4 @@ _HOME = {
 
 __all__ = ["STRATEGIES", "FixRequest", "check_strategy", "run_fix", "suggested_edits"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'attribution.fixing' has no attribute '{name}'")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(__name__, _HOME)

@@ -12,6 +12,7 @@ import pytest
 
 import attribution
 import attribution.fixing
+import attribution.sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +51,7 @@ def test_imports_point_one_way() -> None:
         ("import attribution.projects", (*ENGINES, *INTERFACES)),
         ("from attribution.methods import list_methods; list_methods()", (*ENGINES, *INTERFACES)),
         ("from attribution.fixing import STRATEGIES", (*ENGINES, *INTERFACES)),
+        ("from attribution.sources.tables import read_table", (*ENGINES, *INTERFACES)),
         ("import dashboard.cli", (*ENGINES, "streamlit", "plotly", "pandas")),
         (
             "import dashboard.opening, dashboard.locations, dashboard.new_project",
@@ -65,7 +67,7 @@ def test_importing_stays_light(code: str, heavy: tuple[str, ...]) -> None:
     assert imported_by(code).isdisjoint(heavy)
 
 
-@pytest.mark.parametrize("package", [attribution, attribution.fixing])
+@pytest.mark.parametrize("package", [attribution, attribution.fixing, attribution.sources])
 def test_every_public_name_is_found_on_first_use(package: ModuleType) -> None:
     assert all(getattr(package, name) is not None for name in package.__all__)
     assert set(package.__all__) == set(package._HOME)
