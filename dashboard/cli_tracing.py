@@ -19,7 +19,8 @@ from dashboard.cli_options import (
     place,
     separated,
 )
-from dashboard.cli_terminal import percent, print_json, print_line, print_table, shown, working
+from dashboard.cli_terminal import print_json, print_line, print_table, shown, working
+from dashboard.views.accuracy import percent
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,15 +15,11 @@ from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem
-from dashboard.preparing import show_progress
 from dashboard.state import filters, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.mispredictions import filtered, neighbours
-
-POLL_SECONDS = 0.4
-# Seconds a run waits for a quick explanation, so that it needs no second drawing.
-PATIENCE = 0.3
+from dashboard.waiting import PATIENCE, POLL_SECONDS, show_progress
 
 SHOWN = (10, 20, 50)
 

@@ -21,12 +21,11 @@ from dashboard.locations import (
     remember,
 )
 from dashboard.messages import calm, problem
-from dashboard.preparing import prepare_and_follow, show_progress
+from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, link, parameter, set_parameters, travel
 from dashboard.views.accuracy import percent
+from dashboard.waiting import POLL_SECONDS, show_progress
 from sample_models import SAMPLES, Sample
-
-POLL_SECONDS = 0.5
 
 
 def device_badge() -> None:
