@@ -20,7 +20,7 @@ from dashboard.locations import (
     reference_to,
     remember,
 )
-from dashboard.messages import calm, problem
+from dashboard.messages import calm, escaped, problem
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, link, parameter, set_parameters, travel
 from dashboard.views.accuracy import percent
@@ -123,9 +123,7 @@ def sample_cards() -> None:
         for sample in SAMPLES.values():
             sample_card(sample, projects_directory() / sample.name, shown_job(sample.name, followed))
     if followed is not None and followed.subject.get("project") not in SAMPLES:
-        st.markdown(
-            f"**{followed.title}**" if followed.subject.get("project", "").isidentifier() else "**Preparing**"
-        )
+        st.markdown(f"**{escaped(followed.title)}**")
         show_progress(followed, "own")
 
 
@@ -190,7 +188,7 @@ def recent_table(entries: list[ProjectEntry]) -> None:
             Column("title", "Project", "text", link=True),
             Column("state", "State", "chip"),
             Column("directory", "Directory", "muted", minor=True),
-            Column("when", "Last opened", "muted", minor=True),
+            Column("when", "Opened or changed", "muted", minor=True),
         ],
         rows,
         caption="Recent projects",
