@@ -168,6 +168,8 @@ def previewed(projects: Path, prepared_digits: Project, open_page: OpenPage) -> 
     def preview() -> AppTest:
         app = open_page("investigate", project="digits", example=prepared_digits.mispredictions()[1]["id"])
         app.button(key="suggest-preview").click().run()
+        # AppTest draws the page it was told last again, not the one that the script went on to.
+        app.switch_page("app_pages/preview.py")
         until_shown(app, "comparison")
         return app
 
