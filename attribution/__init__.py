@@ -1,12 +1,23 @@
 """Trace a model's misprediction to the training examples behind it, and fix it in a few fine-tuning steps.
 
-Names are imported on first use, so that ``import attribution`` stays light (no torch).
+Names are imported on first use, so that ``import attribution`` stays light (no torch); type checkers see them all.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+from attribution.lazy import lazily
+
+if TYPE_CHECKING:
+    from attribution.engine import Engine
+    from attribution.errors import TracefixError
+    from attribution.explanation import Explanation
+    from attribution.methods import list_methods
+    from attribution.preparation import prepare
+    from attribution.progress import CancelToken, Reporter
+    from attribution.projects import Project, create_project
+    from attribution.task import Checkpoint, Task
 
 _HOME = {
     "Task": "attribution.task",
@@ -22,10 +33,18 @@ _HOME = {
     "list_methods": "attribution.methods",
 }
 
-__all__ = sorted(_HOME)
+__all__ = [
+    "CancelToken",
+    "Checkpoint",
+    "Engine",
+    "Explanation",
+    "Project",
+    "Reporter",
+    "Task",
+    "TracefixError",
+    "create_project",
+    "list_methods",
+    "prepare",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'attribution' has no attribute '{name}'")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(__name__, _HOME)

@@ -77,12 +77,12 @@ def batch_of(task: Task, split: str, positions: Sequence[int]) -> Batch:
     """The examples at these positions as one batch."""
     dataset = cast(Any, task.dataset(split))
     batch = collated(task, [dataset[int(position)] for position in positions], positions)
-    if task.frozen is None:
+    if task.frozen is None or not task.frozen.covers(split):
         return batch
-    states = task.frozen.states(split, [int(position) for position in positions])
-    return Batch(
-        batch.positions, {**cast(dict[str, Tensor], batch.inputs), FROZEN_STATES: states}, batch.labels
-    )
+    inputs = cast(dict[str, Tensor], batch.inputs)
+    length = inputs["attention_mask"].shape[1]
+    states = task.frozen.states(split, [int(position) for position in positions], length)
+    return Batch(batch.positions, {**inputs, FROZEN_STATES: states}, batch.labels)
 
 
 def batches(

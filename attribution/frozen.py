@@ -15,12 +15,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attribution.batches import Batch, batch_count, batch_of, batches
 from attribution.progress import Reporter
 from attribution.projects.files import replacing, write_text
 from attribution.task import Checkpoint, Task
+
+SPLITS = ("train", "test")
 
 LARGEST = 2**30
 """Bytes of stored states (both splits) up to which skipping is worth the disk."""
@@ -30,20 +33,24 @@ _SAME = 1e-5
 
 
 class FrozenPrefix:
-    """The layers to skip and the stored states of both splits. `attach` gives it to a task.
+    """The layers to skip and their stored states. `attach` and `build_in_memory` give it to a task.
 
     Args:
         skipped: module names in order of execution, all frozen; the last one's output is what is stored.
-        states: stored outputs by split.
+        states: stored outputs by split; a split that is missing goes through all layers.
     """
 
     def __init__(self, skipped: list[str], states: dict[str, States]) -> None:
         self.skipped = skipped
         self._states = states
 
-    def states(self, split: str, positions: Sequence[int]) -> Tensor:
-        """Stored states of some examples as one padded batch (B, T, D)."""
-        return self._states[split].batch(positions)
+    def covers(self, split: str) -> bool:
+        """Whether there are states of this split."""
+        return split in self._states
+
+    def states(self, split: str, positions: Sequence[int], length: int) -> Tensor:
+        """Stored states of some examples as one batch (B, length, D), zero where nothing is stored."""
+        return self._states[split].batch(positions, length)
 
     @contextmanager
     def replaying(self, model: nn.Module, states: Tensor) -> Iterator[None]:
@@ -64,17 +71,35 @@ def _hand_through(hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 
 
 class States:
-    """Ragged rows on disk: example i owns ``rows[offsets[i]:offsets[i + 1]]``."""
+    """Ragged states, in memory or on disk: example i owns ``rows[offsets[i]:offsets[i + 1]]``, rows being (T, D)."""
 
-    def __init__(self, file: Path) -> None:
-        self._rows = np.load(file, mmap_mode="r", allow_pickle=False)
-        self._offsets = np.load(_offsets(file), allow_pickle=False)
+    def __init__(self, rows: NDArray[np.float32], offsets: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._offsets = offsets
 
-    def batch(self, positions: Sequence[int]) -> Tensor:
-        parts = [
-            torch.from_numpy(np.array(self._rows[self._offsets[p] : self._offsets[p + 1]])) for p in positions
-        ]
-        return nn.utils.rnn.pad_sequence(parts, batch_first=True)
+    @classmethod
+    def of(cls, parts: Sequence[Tensor]) -> States:
+        """The states of one example after another, each (T_i, D)."""
+        return cls(torch.cat(list(parts)).numpy(), np.cumsum([0, *map(len, parts)]))
+
+    @classmethod
+    def opened(cls, file: Path) -> States:
+        """What `save` wrote, mapped into memory rather than read."""
+        rows = np.load(file, mmap_mode="r", allow_pickle=False)
+        return cls(rows, np.load(_offsets(file), allow_pickle=False))
+
+    def save(self, file: Path) -> None:
+        """Write rows and offsets, each atomically."""
+        for target, array in ((_offsets(file), self._offsets), (file, self._rows)):
+            with replacing(target) as temporary, temporary.open("wb") as handle:
+                np.save(handle, array)
+
+    def batch(self, positions: Sequence[int], length: int) -> Tensor:
+        padded = np.zeros((len(positions), length, self._rows.shape[1]), self._rows.dtype)
+        for row, position in enumerate(positions):
+            start, end = self._offsets[position], self._offsets[position + 1]
+            padded[row, : end - start] = self._rows[start:end]
+        return torch.from_numpy(padded)
 
 
 def attach(task: Task, directory: Path) -> None:
@@ -82,7 +107,7 @@ def attach(task: Task, directory: Path) -> None:
     plan = directory / "skipped.json"
     if plan.exists():
         skipped = json.loads(plan.read_text(encoding="utf-8"))
-        task.frozen = FrozenPrefix(skipped, {s: States(directory / f"{s}.npy") for s in ("train", "test")})
+        task.frozen = FrozenPrefix(skipped, {s: States.opened(directory / f"{s}.npy") for s in SPLITS})
 
 
 def build(
@@ -101,22 +126,52 @@ def build(
     skipped = skippable(task, model, device)
     if not skipped:
         return
-    last = model.get_submodule(skipped[-1])
-    for number, split in enumerate(("train", "test")):
+    for number, split in enumerate(SPLITS):
         file = directory / f"{split}.npy"
         if not (file.exists() and _offsets(file).exists()):
-            share = reporter.share(number / 2, (number + 1) / 2)
-            message = f"Reading {task.size(split):,} {split} examples through the frozen layers"
-            rows: list[Tensor] = [torch.empty(0)] * task.size(split)
-            work = batches(task, split, batch_size)
-            for batch in share.track(work, batch_count(task.size(split), batch_size), message):
-                lengths = _lengths(batch)
-                states = _output(task, model, last, batch.to(device)).cpu()
-                for row, position in enumerate(batch.positions.tolist()):
-                    rows[position] = states[row, : lengths[row]].clone()
-            _store(file, rows)
+            share = reporter.share(number / len(SPLITS), (number + 1) / len(SPLITS))
+            _computed(task, model, skipped, split, device, batch_size, share).save(file)
     write_text(directory / "skipped.json", json.dumps(skipped))
     attach(task, directory)
+
+
+def build_in_memory(
+    task: Task,
+    model: nn.Module,
+    split: str,
+    *,
+    device: torch.device | str,
+    batch_size: int,
+    reporter: Reporter,
+) -> None:
+    """The same for one split and without a file: all that fine-tuning the layers after the frozen ones needs."""
+    skipped = skippable(task, model, device)
+    if skipped:
+        states = _computed(task, model, skipped, split, device, batch_size, reporter)
+        task.frozen = FrozenPrefix(skipped, {split: states})
+
+
+def _computed(
+    task: Task,
+    model: nn.Module,
+    skipped: list[str],
+    split: str,
+    device: torch.device | str,
+    batch_size: int,
+    reporter: Reporter,
+) -> States:
+    """The output of the last skipped layer for every example of a split, without the padding."""
+    last = model.get_submodule(skipped[-1])
+    size = task.size(split)
+    parts: list[Tensor] = [torch.empty(0)] * size
+    work = batches(task, split, batch_size)
+    message = f"Reading {size:,} {split} examples through the frozen layers"
+    for batch in reporter.track(work, batch_count(size, batch_size), message):
+        lengths = _lengths(batch)
+        states = _output(task, model, last, batch.to(device)).cpu()
+        for row, position in enumerate(batch.positions.tolist()):
+            parts[position] = states[row, : lengths[row]].clone()
+    return States.of(parts)
 
 
 def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[str]:
@@ -136,7 +191,7 @@ def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[
         skipped = [f"{name}.{number}" for number in range(frozen)]
         if skipped and not _trained_before(model, skipped[0]) and _same(task, model, skipped, batch):
             width = _output(task, model, model.get_submodule(skipped[-1]), batch).shape[-1]
-            tokens = sum(_token_count(task, split) for split in ("train", "test"))
+            tokens = sum(_token_count(task, split) for split in SPLITS)
             return skipped if tokens * width * 4 <= LARGEST else []
     return []
 
@@ -214,15 +269,10 @@ def _output(task: Task, model: nn.Module, module: nn.Module, batch: Batch) -> Te
 
 
 def _lengths(batch: Batch) -> list[int]:
+    """Tokens of each example up to the last one that is attended to; what comes after it need not be stored."""
     mask = cast(Mapping[str, Tensor], batch.inputs)["attention_mask"]
-    return [int(length) for length in mask.sum(dim=1)]
-
-
-def _store(file: Path, rows: list[Tensor]) -> None:
-    offsets = np.cumsum([0, *map(len, rows)])
-    for target, array in ((_offsets(file), offsets), (file, torch.cat(rows).numpy())):
-        with replacing(target) as temporary, temporary.open("wb") as handle:
-            np.save(handle, array)
+    unattended = (mask != 0).int().flip(dims=[1]).argmax(dim=1)
+    return [mask.shape[1] - int(count) for count in unattended]
 
 
 def _offsets(file: Path) -> Path:

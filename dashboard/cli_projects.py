@@ -21,7 +21,8 @@ from dashboard.cli_options import (
     place,
     separated,
 )
-from dashboard.cli_terminal import percent, print_line, working
+from dashboard.cli_terminal import print_line, working
+from dashboard.views.accuracy import percent
 
 
 def demo(

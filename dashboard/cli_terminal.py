@@ -27,7 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attribution.errors import NumericalError
-from attribution.progress import CancelToken, Reporter
+from attribution.progress import CancelToken, ProgressCallback, Reporter
 
 PIPE_WIDTH = 160
 """Columns of a table that goes into a file or a pipe."""
@@ -106,11 +106,6 @@ def shown(value: str) -> str:
     return line if len(line) <= INPUT_WIDTH else line[: INPUT_WIDTH - 1] + "…"
 
 
-def percent(fraction: float, digits: int = 1) -> str:
-    """A fraction as a percentage."""
-    return f"{100 * fraction:.{digits}f} %"
-
-
 def _plain(value: Any) -> Any:
     """numpy scalars and arrays as plain Python values."""
     if hasattr(value, "tolist"):
@@ -160,7 +155,7 @@ def _interrupt_cancels(token: CancelToken) -> Iterator[None]:
 
 
 @contextmanager
-def _progress_display() -> Iterator[Any]:
+def _progress_display() -> Iterator[ProgressCallback]:
     console = Console(stderr=True)
     display = _Bar(console) if console.is_terminal else _Lines()
     try:

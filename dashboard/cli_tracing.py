@@ -19,7 +19,8 @@ from dashboard.cli_options import (
     place,
     separated,
 )
-from dashboard.cli_terminal import percent, print_json, print_line, print_table, shown, working
+from dashboard.cli_terminal import print_json, print_line, print_table, shown, working
+from dashboard.views.accuracy import percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +130,7 @@ def fix(
     if chosen and top is not None:
         raise UsageError("--top and --train-ids exclude each other: give one of them.")
     with working() as reporter:
-        from attribution.fixing.strategies import check_strategy
+        from attribution.fixing import check_strategy
 
         check_strategy(strategy)  # better said now than after minutes of preparing
         ready, rest = opened(project, place(context, projects), reporter)

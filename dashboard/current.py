@@ -9,10 +9,10 @@ import streamlit as st
 
 from attribution.errors import NotFoundError, TracefixError
 from attribution.projects import Project
-from dashboard.locations import projects_directory, recent_projects, resolve
+from dashboard.locations import projects_directory, recent_projects, reference_to, resolve
 from dashboard.messages import stop_with, way_out
+from dashboard.preparing import prepare_and_follow
 from dashboard.state import forget, parameter, recall
-from sample_models import SAMPLES
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,6 @@ class Opened:
     def key(self) -> tuple[str, str]:
         """Directory and stamp: identifies the content for caches."""
         return str(self.project.directory), self.stamp
-
-
-def reference_to(directory: Path) -> str:
-    """What the URL calls a project directory."""
-    return directory.name if directory.parent == projects_directory() else str(directory)
 
 
 def stamp_of(directory: Path) -> str | None:
@@ -83,15 +78,19 @@ def current_project() -> Opened:
         forget("project")
         stop_with(str(error), title="This project cannot be opened")
     if not prepared or stamp is None:
-        known = (
-            reference if reference in SAMPLES or directory.parent == projects_directory() else str(directory)
-        )
         st.info(
             "Its predictions and gradient index are missing, incomplete, or older than its model and data.",
             title="This project is not prepared",
             icon=":material/pending:",
         )
-        way_out("Prepare it now", "projects", {"prepare": known}, key="exit-prepare")
+        st.button(
+            "Prepare it now",
+            key="exit-prepare",
+            type="primary",
+            icon=":material/play_arrow:",
+            on_click=prepare_and_follow,
+            args=(reference_to(directory), project.title),
+        )
         way_out("All projects", "projects", key="exit-projects")
         st.stop()
     return Opened(reference, project, stamp)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from attribution.progress import Reporter
-from dashboard.current import Opened
 from dashboard.jobs import JobQueue
 
 if TYPE_CHECKING:
     from attribution.engine import Engine
+    from dashboard.current import Opened
 
 MOST_ENGINES = 3
 """Models kept in memory; the one used longest ago goes first."""
@@ -101,8 +101,12 @@ def warmth() -> Warmth:
 def preload(opened: Opened) -> None:
     """Load the project's engine in the background, so that its first explanation need not wait for the model."""
     shelf = engine_shelf()
+
+    def load(reporter: Reporter) -> None:
+        shelf.get(opened, reporter)
+
     job_queue().submit(
-        lambda reporter: shelf.get(opened, reporter) and None,
+        load,
         key=("load", opened.key),
         kind="load",
         title=f"Loading {opened.project.title}",
@@ -113,15 +117,15 @@ def preload(opened: Opened) -> None:
 def processor() -> Device:
     """The CPU, in words, without importing anything heavy."""
     cores = os.cpu_count() or 1
-    return Device("CPU", f"{cores} cores, {_memory_words(_physical_memory())}{platform.machine()}", False)
+    memory = _physical_memory()
+    facts = [f"{cores} cores", *([_memory_words(memory)] if memory else []), platform.machine()]
+    return Device("CPU", ", ".join(facts), False)
 
 
 def _find_device(torch: Any) -> Device:
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return Device(
-            "GPU", f"{properties.name}, {_memory_words(properties.total_memory).rstrip(', ')}", True
-        )
+        return Device("GPU", f"{properties.name}, {_memory_words(properties.total_memory)}", True)
     if torch.backends.mps.is_available():
         return Device("GPU", "Apple Metal", True)
     return processor()
@@ -134,5 +138,5 @@ def _physical_memory() -> int | None:
         return None
 
 
-def _memory_words(size: int | None) -> str:
-    return "" if size is None else f"{size / 2**30:.0f} GB memory, "
+def _memory_words(size: int) -> str:
+    return f"{size / 2**30:.0f} GB memory"

@@ -12,15 +12,10 @@ from attribution.projects import Edit
 from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
 from dashboard.jobs import Job
-from dashboard.state import parameter, set_parameters
+from dashboard.state import parameter
 
 if TYPE_CHECKING:
     from attribution.explanation import Explanation
-
-STRATEGIES = {
-    "helpers": "trains a little more on the helpers of the true class",
-    "relabel": "trains a little on the culprits, relabelled to the true class",
-}
 
 
 @dataclass(frozen=True)
@@ -51,30 +46,32 @@ class Recipe:
     seed: int = 0
 
 
-def question_of(opened: Opened, example_id: str) -> tuple[Question, str | None]:
-    """The question the URL asks, and a sentence where the URL asks for something that cannot be had."""
+def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
+    """The question the URL asks, and a sentence about each thing it asks for that cannot be had."""
     fallback = default_method(ProjectFacts.of(opened.project))
     reasons = availability(opened.project)
     method = parameter("method") or fallback
     measurement = parameter("measurement") or "margin"
-    complaint = None
+    complaints = []
     if method not in reasons:
         names = ", ".join(info.name for info in list_methods())
-        complaint = f"There is no method '{method}': the methods are {names}. Shown instead: {fallback}."
+        complaints.append(
+            f"There is no method '{method}': the methods are {names}. Shown instead: {fallback}."
+        )
         method = fallback
     elif reasons[method] is not None:
-        complaint = f"The method '{method}' cannot run here. {reasons[method]} Shown instead: {fallback}."
+        complaints.append(
+            f"The method '{method}' cannot run here. {reasons[method]} Shown instead: {fallback}."
+        )
         method = fallback
     if not known_measurement(measurement, opened.project.class_names):
         # A FILE.py:FUNCTION runs code; a link must not choose it.
-        complaint = f"The measurement '{measurement}' cannot be used here: choose margin, loss or logit."
-        measurement = "margin"
-    if complaint is not None:
-        set_parameters(
-            method=None if method == fallback else method,
-            measurement=None if measurement == "margin" else measurement,
+        complaints.append(
+            f"The measurement '{measurement}' cannot be used here: choose margin, loss or logit. "
+            "Shown instead: margin."
         )
-    return Question(example_id, method, measurement), complaint
+        measurement = "margin"
+    return Question(example_id, method, measurement), complaints
 
 
 def known_measurement(name: str, class_names: Sequence[str]) -> bool:

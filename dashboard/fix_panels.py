@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import plotly.graph_objects as plotly
 import streamlit as st
 
@@ -73,14 +76,46 @@ def comparison(fix: FixRecord) -> None:
     )
 
 
-def side_effect_list(opened: Opened, key: str, title: str, ids: list[str], empty: str) -> None:
-    """Test examples whose prediction became right or wrong; each opens its own investigation."""
+def newly_fixed(opened: Opened, fix: FixRecord) -> None:
+    """Other test examples that are predicted right now."""
+    _side_effects(
+        opened,
+        "fixed",
+        "Newly fixed",
+        fix.newly_fixed,
+        lambda example: str(example["true"]),
+        "No other prediction became right.",
+    )
+
+
+def newly_broken(opened: Opened, fix: FixRecord) -> None:
+    """Test examples that are predicted wrong now, and as what."""
+    _side_effects(
+        opened,
+        "broken",
+        "Newly broken",
+        fix.newly_broken,
+        lambda example: fix.newly_broken_as.get(example["id"], "another class"),
+        "No prediction became wrong.",
+    )
+
+
+def _side_effects(
+    opened: Opened,
+    key: str,
+    title: str,
+    ids: list[str],
+    predicted_now: Callable[[dict[str, Any]], str],
+    empty: str,
+) -> None:
+    """Test examples whose prediction changed, from what to what; each opens its own investigation."""
     st.subheader(f"{title} ({len(ids):,})", anchor=False)
     known = opened.project.predictions("test")
     rows = []
     for example_id in [found for found in ids if found in known.index][:LISTED]:
         example = opened.project.example("test", example_id)
         target = {"project": opened.reference, "example": example_id}
+        before, now = example["predicted"], predicted_now(example)
         rows.append(
             Row(
                 id=example_id,
@@ -88,12 +123,13 @@ def side_effect_list(opened: Opened, key: str, title: str, ids: list[str], empty
                 href=link("investigate", target),
                 cells={
                     "input": example["input"],
-                    "true": {"text": example["true"], "tone": "helper"},
                     "change": {
-                        "from": example["predicted"],
-                        "to": example["true"],
+                        "from": before,
+                        "to": now,
                         "words": "became",
-                        "tones": ["culprit", "helper"],
+                        "tones": [
+                            "helper" if name == example["true"] else "culprit" for name in (before, now)
+                        ],
                     },
                     "id": example_id,
                 },
@@ -106,9 +142,7 @@ def side_effect_list(opened: Opened, key: str, title: str, ids: list[str], empty
         f"side-{key}",
         [
             Column("input", "Example", "example", link=True),
-            Column("true", "True, was predicted right", "chip")
-            if key == "broken"
-            else Column("change", "Before → now", "transition"),
+            Column("change", "Before → now", "transition"),
             Column("id", "Id", "muted", align="right", minor=True),
         ],
         rows,

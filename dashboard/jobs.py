@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -34,7 +33,7 @@ class Job:
 
     Args:
         id: short random text, safe in a URL.
-        kind: "prepare", "explain" or "fix".
+        kind: "prepare", "load", "explain" or "fix".
         title: what it does, in words, for people who wait behind it.
         key: equal keys mean equal work.
         lane: jobs of one lane run one after the other.
@@ -52,7 +51,6 @@ class Job:
     message: str = "Waiting to start"
     result: Any = None
     error: str | None = None
-    started: float | None = None
     token: CancelToken = field(default_factory=CancelToken, repr=False)
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -66,13 +64,13 @@ class Job:
         return self._over.wait(seconds)
 
     def _run(self, work: Work) -> None:
-        self.state, self.started, self.message = "running", time.monotonic(), "Starting"
+        self.state, self.message = "running", "Starting"
         try:
             self.token.check()
             self.result = work(Reporter(self._progress, self.token))
             self.fraction, self.state = 1.0, "done"
         except Cancelled:
-            self.state, self.error = "cancelled", "Cancelled: nothing was changed."
+            self._cancelled()
         except TracefixError as error:
             self.state, self.error = "failed", str(error)
         except MemoryError:
@@ -88,6 +86,9 @@ class Job:
             )
         finally:
             self._over.set()
+
+    def _cancelled(self) -> None:
+        self.state, self.error = "cancelled", "Cancelled: nothing was changed."
 
     def _progress(self, fraction: float, message: str) -> None:
         self.fraction, self.message = fraction, message
@@ -161,7 +162,7 @@ class JobQueue:
             for entry in waiting:
                 if entry[0] is job:
                     waiting.remove(entry)
-                    job.state, job.error = "cancelled", "Cancelled: nothing was changed."
+                    job._cancelled()
                     job._over.set()
                     break
 

@@ -83,18 +83,12 @@ def resolve(project: str, projects: Path, *, prefer_named: bool = False) -> Path
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
-    raise NotFoundError(unknown_project(project, projects))
+    raise NotFoundError(_unknown_project(project, projects))
 
 
-def unknown_project(project: str, projects: Path) -> str:
-    """The sentence for a name that is neither a project nor a sample."""
-    known = dict.fromkeys([*SAMPLES, *(entry.directory.name for entry in list_projects(projects))])
-    near = difflib.get_close_matches(project, known, n=3)
-    hint = f"; did you mean {_listed(near)}?" if near else "."
-    return (
-        f"There is no project or sample '{project}'{hint} The samples are {_listed(SAMPLES)}; a project of your "
-        "own is opened by its directory."
-    )
+def reference_to(directory: Path) -> str:
+    """What a link calls a project directory: its name in the projects folder, else the whole path."""
+    return directory.name if directory.parent == projects_directory() else str(directory)
 
 
 def list_projects(projects: Path) -> list[ProjectEntry]:
@@ -165,6 +159,17 @@ def ensure_sample(name: str, projects: Path, reporter: Reporter = SILENT) -> Pat
         if not (directory / FILE_NAME).is_file():  # otherwise somebody else finished first: theirs is as good
             raise
     return directory
+
+
+def _unknown_project(project: str, projects: Path) -> str:
+    """The sentence for a name that is neither a project nor a sample."""
+    known = dict.fromkeys([*SAMPLES, *(entry.directory.name for entry in list_projects(projects))])
+    near = difflib.get_close_matches(project, known, n=3)
+    hint = f"; did you mean {_listed(near)}?" if near else "."
+    return (
+        f"There is no project or sample '{project}'{hint} The samples are {_listed(SAMPLES)}; a project of your "
+        "own is opened by its directory."
+    )
 
 
 def _make_folder(folder: Path) -> None:

@@ -20,7 +20,6 @@ UNEXPECTED = (
     "the server's log has the details."
 )
 
-
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=@\"'])")
 _SHORTCODE = re.compile(r":(?=[\w+/-]+:)|(?<=[<-])(?=[->])")
 """Emoji, icons and arrows, which Streamlit replaces after Markdown's own escapes are gone."""

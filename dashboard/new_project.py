@@ -21,6 +21,7 @@ from attribution.projects.manifest import (
     TrainingRecord,
     TransformersSource,
 )
+from attribution.sources.python_function import split_name
 
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_IMAGE_COLUMNS = ("image",)
@@ -44,9 +45,7 @@ def from_function(directory: Path, name: str) -> Manifest:
         NotFoundError: no such file or function.
         ProjectError: the file is not valid Python.
     """
-    file, separator, function = name.rpartition(":")
-    if not separator or not file.endswith(".py") or not function.isidentifier():
-        raise UsageError(f"'{name}' is not of the form FILE.py:FUNCTION, for example task.py:build.")
+    file, function = split_name(name)
     path = _existing(Path(file), "file")
     _check_defines(path, function)
     return _manifest(directory, TaskSource(file=_recorded(path, directory), function=function))

@@ -5,7 +5,6 @@ The command line and the dashboard both open projects here. Light until somethin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from attribution.errors import ProjectError
@@ -52,9 +51,6 @@ def open_prepared(
     projects: Path,
     reporter: Reporter = SILENT,
     *,
-    methods: Sequence[str] | None = None,
-    device: str = "auto",
-    precision: str = "fp32",
     prefer_named: bool = False,
 ) -> Project:
     """Open a project by directory or name, making the sample and preparing it where that was not done yet.
@@ -70,13 +66,7 @@ def open_prepared(
     if not opened.prepared:
         from attribution.preparation import prepare
 
-        prepare(
-            opened,
-            methods=list(methods) if methods else None,
-            device=device,
-            precision=precision,
-            reporter=reporter if created else reporter.share(CREATION_SHARE, 1.0),
-        )
+        prepare(opened, reporter=reporter if created else reporter.share(CREATION_SHARE, 1.0))
         opened = Project.open(opened.directory)
     remember(opened.directory)
     return opened

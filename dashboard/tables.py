@@ -1,4 +1,4 @@
-"""Tables of a project that every run of a page needs, computed once per preparation and shared by all sessions."""
+"""What pages read from a project on every run; tables are computed once per preparation, for all sessions."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def texts_of(opened: Opened) -> pd.Series | None:
     return examples["text"] if "text" in examples.columns and opened.project.kind == "text" else None
 
 
+def probabilities_of(opened: Opened, example_id: str) -> dict[str, float]:
+    """The model's probability of each class for a test example."""
+    row = opened.project.predictions("test").loc[example_id]
+    return {name: float(row[f"p_{number}"]) for number, name in enumerate(opened.project.class_names)}
+
+
 # `cache_resource` rather than `cache_data`: a copy per run of a large table would cost more than making it.
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _mispredictions(key: tuple[str, str], _opened: Opened) -> pd.DataFrame:
@@ -36,9 +42,3 @@ def _mispredictions(key: tuple[str, str], _opened: Opened) -> pd.DataFrame:
 def _confusion(key: tuple[str, str], _opened: Opened) -> tuple[list[str], list[list[int]]]:
     del key
     return confusion_counts(_opened.project)
-
-
-def probabilities_of(opened: Opened, example_id: str) -> dict[str, float]:
-    """The model's probability of each class for a test example."""
-    row = opened.project.predictions("test").loc[example_id]
-    return {name: float(row[f"p_{number}"]) for number, name in enumerate(opened.project.class_names)}

@@ -10,8 +10,8 @@ import streamlit as st
 from attribution.projects import Edit
 from dashboard.state import parameter, set_parameters
 
-LETTERS = {"upweight": "u", "relabel": "r", "remove": "x"}
-_ACTIONS = {letter: action for action, letter in LETTERS.items()}
+_LETTERS = {"upweight": "u", "relabel": "r", "remove": "x"}
+_ACTIONS = {letter: action for action, letter in _LETTERS.items()}
 
 MOST_EDITS = 100
 """More are not read from a URL."""
@@ -22,7 +22,7 @@ def encoded(edits: Sequence[Edit]) -> str | None:
     if not edits:
         return None
     rows = [
-        [edit.train_id, LETTERS[edit.action], *([edit.label] if edit.label is not None else [])]
+        [edit.train_id, _LETTERS[edit.action], *([edit.label] if edit.label is not None else [])]
         for edit in edits
     ]
     return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)

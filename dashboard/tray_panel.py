@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from attribution.fixing import STRATEGIES
 from attribution.projects import Edit
 from dashboard.components.tray import TrayItem, tray_items
 from dashboard.current import Opened
-from dashboard.explaining import STRATEGIES, Question, Recipe, start_fix
+from dashboard.explaining import Question, Recipe, start_fix
 from dashboard.state import go
 from dashboard.tray import FixTray, encoded
 

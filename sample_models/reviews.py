@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, BertForSequenceClassification
+from transformers import AutoTokenizer, BertForSequenceClassification, PreTrainedTokenizerBase
 
+from attribution.batches import batch_count, batch_of
+from attribution.frozen import build_in_memory
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Manifest, TrainingRecord, TransformersSource, create_project
-from sample_models.frozen_trunk import (
-    freeze_trunk,
-    head_of,
-    padded,
-    similar_length_batches,
-    trunk_of,
-    trunk_states,
-)
-from sample_models.minilm import minilm_folder, quiet_transformers
+from attribution.sources.quiet import quiet_transformers
+from attribution.sources.transformers_folder import TextDataset
+from attribution.task import Task
+from sample_models.minilm import minilm_folder
 from sample_models.placement import building
-from sample_models.training import Kept, evenly_spaced, linear_decay, save_checkpoints, train
+from sample_models.training import (
+    Kept,
+    evenly_spaced,
+    linear_decay,
+    save_checkpoints,
+    similar_length_batches,
+    train,
+)
 
 SHIPPED = Path(__file__).parent / "data" / "reviews"
 CLASS_NAMES = ("negative", "positive")
@@ -52,11 +57,8 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
         source = minilm_folder()
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
         model = untrained_model(source)
-        table = pd.read_parquet(SHIPPED / "train.parquet")
-        tokens = tokenizer(table["text"].tolist(), truncation=True, max_length=MAX_TOKENS)["input_ids"]
-        labels = torch.tensor([CLASS_NAMES.index(label) for label in table["label"]])
-        trained = freeze_trunk(model, FROZEN_LAYERS)
-        kept = _fine_tune(model, [torch.tensor(row) for row in tokens], labels, reporter.share(0.02, 0.98))
+        trained = freeze_first_layers(model, FROZEN_LAYERS)
+        kept = _fine_tune(untrained_task(model, tokenizer), reporter.share(0.02, 0.98))
         reporter(0.98, "Writing the project")
         model.eval().save_pretrained(place / "model")
         tokenizer.save_pretrained(place / "model")
@@ -82,26 +84,46 @@ def untrained_model(source: Path) -> BertForSequenceClassification:
         )
 
 
-def _fine_tune(
-    model: BertForSequenceClassification, token_ids: list[Tensor], labels: Tensor, reporter: Reporter
-) -> list[Kept]:
-    states = trunk_states(
-        trunk_of(model, FROZEN_LAYERS), token_ids, reporter.share(0.0, 0.25), "Reading the sentences"
+def freeze_first_layers(model: BertForSequenceClassification, layers: int) -> list[str]:
+    """Freeze embeddings and the first ``layers`` layers; return the name prefixes of the parameters left to train."""
+    trained = [f"bert.encoder.layer.{number}." for number in range(layers, model.config.num_hidden_layers)]
+    trained += ["bert.pooler.", "classifier."]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(tuple(trained)))
+    return trained
+
+
+def untrained_task(model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> Task:
+    """The model with the sentences it is to learn from and to be tested on."""
+    train, test = (_sentences(split, tokenizer) for split in ("train", "test"))
+    return Task(model=model, train=train, test=test, class_names=CLASS_NAMES, batch_size=BATCH_SIZE)
+
+
+def _sentences(split: str, tokenizer: PreTrainedTokenizerBase) -> TextDataset:
+    table = pd.read_parquet(SHIPPED / f"{split}.parquet")
+    encoded = tokenizer(table["text"].tolist(), truncation=True, max_length=MAX_TOKENS)
+    return TextDataset(encoded, [CLASS_NAMES.index(label) for label in table["label"]])
+
+
+def _fine_tune(task: Task, reporter: Reporter) -> list[Kept]:
+    """Train what is not frozen. The frozen layers' states never change: they are computed once, then replayed."""
+    model = task.model
+    build_in_memory(
+        task, model, "train", device="cpu", batch_size=BATCH_SIZE, reporter=reporter.share(0.0, 0.25)
     )
-    head = head_of(model, FROZEN_LAYERS).train()
 
-    def batch_loss(batch: Tensor) -> Tensor:
-        inputs, mask = padded([states[position] for position in batch.tolist()])
-        return torch.nn.functional.cross_entropy(
-            head(inputs_embeds=inputs, attention_mask=mask).logits, labels[batch]
-        )
+    def batch_loss(positions: Tensor) -> Tensor:
+        batch = batch_of(task, "train", positions.tolist())
+        return task.loss(task.logits(model, batch.inputs), batch.labels).mean()
 
-    steps = EPOCHS * -(-len(token_ids) // BATCH_SIZE)
+    sentences: Any = task.train
+    lengths = [len(sentences[position][0]["input_ids"]) for position in range(task.size("train"))]
+    steps = EPOCHS * batch_count(task.size("train"), BATCH_SIZE)
     return train(
-        model,
+        model.train(),
         batch_loss,
-        torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY),
-        batches=similar_length_batches([len(row) for row in token_ids], BATCH_SIZE, SEED),
+        torch.optim.AdamW(task.trained_parameters().values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY),
+        batches=similar_length_batches(lengths, BATCH_SIZE, SEED),
         learning_rate=linear_decay(LEARNING_RATE, steps),
         steps=steps,
         keep=evenly_spaced(CHECKPOINTS, steps),

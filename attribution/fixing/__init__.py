@@ -1,6 +1,26 @@
-"""Correcting a misprediction by a few fine-tuning steps on chosen training examples (Schioppa et al. 2023)."""
+"""Correcting a misprediction by a few fine-tuning steps on chosen training examples (Schioppa et al. 2023).
 
-from attribution.fixing.fix import FixRequest, run_fix
-from attribution.fixing.strategies import STRATEGIES, suggested_edits
+Names are imported on first use: the names of the strategies need no torch, running a fix does.
+"""
 
-__all__ = ["STRATEGIES", "FixRequest", "run_fix", "suggested_edits"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attribution.lazy import lazily
+
+if TYPE_CHECKING:
+    from attribution.fixing.fix import FixRequest, run_fix
+    from attribution.fixing.strategies import STRATEGIES, check_strategy, suggested_edits
+
+_HOME = {
+    "FixRequest": "attribution.fixing.fix",
+    "run_fix": "attribution.fixing.fix",
+    "STRATEGIES": "attribution.fixing.strategies",
+    "check_strategy": "attribution.fixing.strategies",
+    "suggested_edits": "attribution.fixing.strategies",
+}
+
+__all__ = ["STRATEGIES", "FixRequest", "check_strategy", "run_fix", "suggested_edits"]
+
+__getattr__ = lazily(__name__, _HOME)

@@ -142,6 +142,10 @@ def run_fix(
         ],
         newly_fixed=[str(test_ids[p]) for p in effects.newly_fixed],
         newly_broken=[str(test_ids[p]) for p in effects.newly_broken],
+        newly_broken_as={
+            str(test_ids[p]): names[c]
+            for p, c in zip(effects.newly_broken, effects.newly_broken_as, strict=True)
+        },
         controls=controls,
     )
 

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SideEffects:
-    """Test positions whose prediction became right or wrong (the fixed example itself left out), and accuracies."""
+    """Test positions whose prediction became right or wrong (the fixed example itself left out), and accuracies.
+
+    ``newly_broken_as`` are the classes that the newly broken are predicted as now.
+    """
 
     newly_fixed: list[int]
     newly_broken: list[int]
+    newly_broken_as: list[int]
     accuracy_before: float
     accuracy_after: float
     interval: tuple[float, float]
@@ -31,6 +35,7 @@ def compare(
     right_before, right_after = before == labels, after == labels
     others = np.arange(len(labels)) != target
     gained, lost = right_after & ~right_before, right_before & ~right_after
+    broken = np.flatnonzero(lost & others)
     per_class = [
         (
             int(c),
@@ -42,7 +47,8 @@ def compare(
     ]
     return SideEffects(
         newly_fixed=[int(p) for p in np.flatnonzero(gained & others)],
-        newly_broken=[int(p) for p in np.flatnonzero(lost & others)],
+        newly_broken=broken.tolist(),
+        newly_broken_as=after[broken].tolist(),
         accuracy_before=float(right_before.mean()),
         accuracy_after=float(right_after.mean()),
         interval=paired_interval(int(gained.sum()), int(lost.sum()), len(labels)),

@@ -11,9 +11,10 @@ from attribution.explanation import Explanation
 from attribution.projects import Edit, Project
 
 STRATEGIES = {
-    "helpers": "Train a little more on the training examples that speak most strongly for the true class.",
-    "relabel": "Train a little on the culprits with their labels corrected to the true class.",
+    "helpers": "trains a little more on the helpers of the true class",
+    "relabel": "trains a little on the culprits, relabelled to the true class",
 }
+"""What each strategy does, by name."""
 
 
 def check_strategy(name: str) -> None:

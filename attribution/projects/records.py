@@ -93,6 +93,8 @@ class FixRecord(BaseModel):
     per_class: list[ClassAccuracy]
     newly_fixed: list[str]
     newly_broken: list[str]
+    newly_broken_as: dict[str, str] = Field(default_factory=dict)
+    """What the newly broken are predicted as now, by id; empty in histories from before it was recorded."""
     controls: list[ControlRecord]
     note: str = ""
     state: Literal["preview", "kept"] = "preview"

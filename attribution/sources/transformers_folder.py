@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
@@ -19,23 +22,38 @@ from torch.utils.data import Dataset
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
 from attribution.sources.python_function import describe
+from attribution.sources.quiet import quiet_transformers
 from attribution.sources.tables import class_numbers, column, ids, read_table
 from attribution.task import Checkpoint, Task
 
 
 class TextDataset(Dataset[Any]):
-    """Tokenised texts: items ``({"input_ids": (T,), "attention_mask": (T,), ...}, label)``, not padded."""
+    """Tokenised texts: items ``({"input_ids": (T,), "attention_mask": (T,), ...}, label)``, not padded.
 
-    def __init__(self, encoded: dict[str, list[list[int]]], labels: list[int]) -> None:
-        self._encoded = encoded
+    All texts lie in one tensor, text i in the columns ``offsets[i]`` to ``offsets[i + 1]``: through lists of numbers
+    the garbage collector would go again and again.
+
+    Args:
+        encoded: rows of numbers by input name, as a tokenizer gives them; each text is equally long in all inputs.
+        labels: class number of each text.
+    """
+
+    def __init__(self, encoded: Mapping[str, Sequence[Sequence[int]]], labels: list[int]) -> None:
+        self._names = list(encoded)
+        self._offsets = np.cumsum([0, *map(len, encoded["input_ids"])]).tolist()
+        self._values = torch.stack([self._flat(rows) for rows in encoded.values()])
         self.labels = labels
+
+    def _flat(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        numbers = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=self._offsets[-1])
+        return torch.from_numpy(numbers)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
-        tensors = {name: torch.tensor(rows[position]) for name, rows in self._encoded.items()}
-        return tensors, self.labels[position]
+        columns = self._values[:, self._offsets[position] : self._offsets[position + 1]]
+        return dict(zip(self._names, columns, strict=True)), self.labels[position]
 
 
 class ImageDataset(Dataset[Any]):
@@ -94,21 +112,31 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
 
 def _model(folder: Path, kind: str) -> nn.Module:
     from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
-    from transformers.utils import logging
 
     auto: Any = AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
     if not (folder / "config.json").is_file():
         raise ProjectError(
             f"'{folder}' is not a transformers checkpoint (it has no config.json): give its folder."
         )
-    logging.disable_progress_bar()
     try:
-        model = auto.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        with quiet_transformers():
+            model, report = auto.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                dtype=torch.float32,  # half precision is for storing: gradients need more
+            )
     except Exception as error:
         raise ProjectError(
             f"The model in '{folder}' cannot be loaded ({describe(error)}): save it again with "
             "model.save_pretrained(folder), which writes safetensors."
         ) from error
+    if report["missing_keys"]:
+        raise ProjectError(
+            f"The model in '{folder}' has no weights for '{min(report['missing_keys'])}', which would be random: "
+            "give the folder of a model that was fine-tuned as a classifier."
+        )
     return cast(nn.Module, model.eval())
 
 
@@ -129,6 +157,8 @@ def _freeze(model: nn.Module, prefixes: list[str], folder: Path) -> None:
 def _split(
     table: pd.DataFrame, source: TransformersSource, file: Path, folder: Path, class_names: list[str]
 ) -> dict[str, Any]:
+    if table.empty:
+        raise ProjectError(f"'{file}' has no rows: give at least one example.")
     labels = class_numbers(column(table, source.label_column, file), class_names, file)
     used = {source.label_column, source.id_column, source.text_column, source.image_column}
     metadata = {str(name): table[name].tolist() for name in table.columns if name not in used}
@@ -143,7 +173,7 @@ def _split(
     return {"dataset": dataset, "ids": ids(table, source, file), "metadata": metadata, "display": display}
 
 
-def _tokens(texts: list[str], folder: Path, limit: int) -> dict[str, list[list[int]]]:
+def _tokens(texts: list[str], folder: Path, limit: int) -> Mapping[str, list[list[int]]]:
     from transformers import AutoTokenizer
 
     try:
@@ -153,8 +183,9 @@ def _tokens(texts: list[str], folder: Path, limit: int) -> dict[str, list[list[i
             f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "
             "tokenizer.save_pretrained(folder)."
         ) from error
-    encoded = tokenizer(texts, truncation=True, max_length=limit, padding=False)
-    return {name: encoded[name] for name in encoded}
+    return cast(
+        Mapping[str, list[list[int]]], tokenizer(texts, truncation=True, max_length=limit, padding=False)
+    )
 
 
 def _images(values: pd.Series, file: Path) -> list[Image.Image]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -15,15 +15,11 @@ from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem
-from dashboard.preparing import show_progress
 from dashboard.state import filters, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.mispredictions import filtered, neighbours
-
-POLL_SECONDS = 0.4
-# Seconds a run waits for a quick explanation, so that it needs no second drawing.
-PATIENCE = 0.3
+from dashboard.waiting import PATIENCE, POLL_SECONDS, show_progress
 
 SHOWN = (10, 20, 50)
 
@@ -41,13 +37,13 @@ class View:
     reveal: bool
 
 
-def go_to(example_id: str | None) -> None:
+def go_to(opened: Opened, question: Question, example_id: str | None) -> None:
     """Callback: another example with the same method and filter, and a tray of its own."""
     if example_id is not None:
-        set_parameters(example=example_id, tray=None)
+        set_parameters(**replace(question, example_id=example_id).parameters(opened), tray=None)
 
 
-def steps_between(opened: Opened, example_id: str) -> None:
+def steps_between(opened: Opened, question: Question) -> None:
     """Where this is among the (filtered) mispredictions, with previous and next."""
     here = filters()
     rows = filtered(
@@ -57,7 +53,7 @@ def steps_between(opened: Opened, example_id: str) -> None:
         predicted=here["predicted"],
         query=here["q"],
     )
-    position, before, after = neighbours(rows, example_id)
+    position, before, after = neighbours(rows, question.example_id)
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
         if position is not None:
             st.caption(
@@ -68,7 +64,7 @@ def steps_between(opened: Opened, example_id: str) -> None:
             "Previous",
             key="previous",
             on_click=go_to,
-            args=(before,),
+            args=(opened, question, before),
             disabled=before is None,
             shortcut="p",
             icon=":material/chevron_left:",
@@ -77,7 +73,7 @@ def steps_between(opened: Opened, example_id: str) -> None:
             "Next",
             key="next",
             on_click=go_to,
-            args=(after,),
+            args=(opened, question, after),
             disabled=after is None,
             shortcut="n",
             icon=":material/chevron_right:",
@@ -87,7 +83,7 @@ def steps_between(opened: Opened, example_id: str) -> None:
 
 def choose_method(name: str, opened: Opened, question: Question) -> None:
     """Callback: explain by another method."""
-    set_parameters(method=Question(question.example_id, name, "margin").parameters(opened)["method"])
+    set_parameters(**replace(question, method=name).parameters(opened))
 
 
 def method_switch(opened: Opened, question: Question) -> None:
@@ -273,15 +269,15 @@ def explanation_while_running(opened: Opened, question: Question, view: View, jo
 opened = current_project()
 example_id = current_example(opened)
 example = opened.project.example("test", example_id)
-question, complaint = question_of(opened, example_id)
+question, complaints = question_of(opened, example_id)
 wrong = example["true"] != example["predicted"]
 draw_tray(opened, question, fixable=wrong)
 
 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
     with st.container(width="content", gap="xxsmall"):
         page_heading(opened, "Investigate", f"test example {escaped(example_id)}")
-    steps_between(opened, example_id)
-if complaint is not None:
+    steps_between(opened, question)
+for complaint in complaints:
     st.warning(escaped(complaint), icon=":material/info:")
 
 with st.container(horizontal=True, vertical_alignment="center", key="switches"):

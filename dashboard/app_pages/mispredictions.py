@@ -11,6 +11,8 @@ from dashboard.current import Opened, current_project
 from dashboard.engines import preload
 from dashboard.explaining import explanation_job, question_of
 from dashboard.heading import page_heading
+from dashboard.messages import way_out
+from dashboard.metrics import Metric, metric_row
 from dashboard.state import filters, go, link, parameter, set_parameters
 from dashboard.tables import confusion_of, mispredictions_of, texts_of
 from dashboard.views.accuracy import percent, wilson_interval
@@ -25,31 +27,21 @@ def metrics(opened: Opened) -> None:
     count = int(record["n_test"])
     wrong = len(mispredictions_of(opened))
     low, high = wilson_interval(count - wrong, count)
-    with st.grid(3, min_column_width=200, gap="small"):
-        st.metric(
-            "Test accuracy",
-            percent((count - wrong) / max(count, 1)),
-            delta=f"95 % interval {100 * low:.1f} to {percent(high)}",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-        )
-        st.metric(
-            "Mispredictions",
-            f"{wrong:,}",
-            delta=f"of {count:,} test examples",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-        )
-        st.metric(
-            "Training accuracy",
-            percent(record["train_accuracy"]),
-            delta=f"of {int(record['n_train']):,} training examples",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-        )
+    metric_row(
+        [
+            Metric(
+                "Test accuracy",
+                percent((count - wrong) / max(count, 1)),
+                f"95 % interval {100 * low:.1f} to {percent(high)}",
+            ),
+            Metric("Mispredictions", f"{wrong:,}", f"of {count:,} test examples"),
+            Metric(
+                "Training accuracy",
+                percent(record["train_accuracy"]),
+                f"of {int(record['n_train']):,} training examples",
+            ),
+        ]
+    )
 
 
 def pick(true: str | None, predicted: str | None) -> None:
@@ -190,7 +182,7 @@ if everything.empty:
         title="No mispredictions",
         icon=":material/celebration:",
     )
-    st.button("All projects", key="exit-none", on_click=go, args=("projects", {}))
+    way_out("All projects", "projects", key="exit-none")
     st.stop()
 
 chosen = filters()

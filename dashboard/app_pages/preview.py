@@ -10,11 +10,11 @@ from dashboard.components.belief import belief
 from dashboard.current import Opened, current_project
 from dashboard.engines import job_queue
 from dashboard.explaining import Question, question_of
-from dashboard.fix_panels import comparison, curves_of, per_class, side_effect_list
+from dashboard.fix_panels import comparison, curves_of, newly_broken, newly_fixed, per_class
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem, stop_with, way_out
-from dashboard.preparing import show_progress
+from dashboard.metrics import Metric, metric_row
 from dashboard.state import forget, go, parameter, recall, set_parameters, travel
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
@@ -25,9 +25,7 @@ from dashboard.views.fixes import (
     harm_sentence,
     steps_sentence,
 )
-
-POLL_SECONDS = 0.4
-PATIENCE = 0.3
+from dashboard.waiting import PATIENCE, POLL_SECONDS, show_progress
 
 
 def keep(opened: Opened, fix: FixRecord) -> None:
@@ -88,38 +86,7 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
             config={"displayModeBar": False},
             alt="Probability of the true and the originally predicted class after each step, for the fix and controls",
         )
-    st.header("Side effects on the whole test set", anchor=False)
-    low, high = fix.accuracy_interval
-    with st.grid(3, min_column_width=200, gap="small"):
-        st.metric(
-            "Test accuracy",
-            percent(fix.accuracy_after),
-            delta=f"{points(fix.accuracy_after - fix.accuracy_before)} (95 %: {points(low)} to {points(high)})",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            help=f"It was {percent(fix.accuracy_before)}: {accuracy_change(fix)}, paired over the test examples.",
-        )
-        for title, ids in (
-            ("Other predictions fixed", fix.newly_fixed),
-            ("Other predictions broken", fix.newly_broken),
-        ):
-            st.metric(
-                title,
-                f"{len(ids):,}",
-                delta=f"of {sum(line.count for line in fix.per_class):,} test examples",
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-            )
-    fixed_side, broken_side, class_side = st.columns(3, gap="medium")
-    with fixed_side:
-        side_effect_list(opened, "fixed", "Newly fixed", fix.newly_fixed, "No other prediction became right.")
-    with broken_side:
-        side_effect_list(opened, "broken", "Newly broken", fix.newly_broken, "No prediction became wrong.")
-    with class_side:
-        st.subheader("Per class", anchor=False)
-        per_class(fix)
+    side_effects(opened, fix)
     st.caption(
         f"Recipe: {fix.strategy}, method {fix.method}, learning rate {fix.learning_rate:.2g}, "
         f"{fix.replayed or 'no'} training examples replayed, at most "
@@ -127,6 +94,33 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
     )
     if fix.note:
         st.text(f"Note: {fix.note}")
+
+
+def side_effects(opened: Opened, fix: FixRecord) -> None:
+    """What became of all other test examples."""
+    st.header("Side effects on the whole test set", anchor=False)
+    low, high = fix.accuracy_interval
+    tested = f"of {sum(line.count for line in fix.per_class):,} test examples"
+    metric_row(
+        [
+            Metric(
+                "Test accuracy",
+                percent(fix.accuracy_after),
+                f"{points(fix.accuracy_after - fix.accuracy_before)} (95 %: {points(low)} to {points(high)})",
+                help=f"It was {percent(fix.accuracy_before)}: {accuracy_change(fix)}, paired over the test examples.",
+            ),
+            Metric("Other predictions fixed", f"{len(fix.newly_fixed):,}", tested),
+            Metric("Other predictions broken", f"{len(fix.newly_broken):,}", tested),
+        ]
+    )
+    fixed_side, broken_side, class_side = st.columns(3, gap="medium")
+    with fixed_side:
+        newly_fixed(opened, fix)
+    with broken_side:
+        newly_broken(opened, fix)
+    with class_side:
+        st.subheader("Per class", anchor=False)
+        per_class(fix)
 
 
 def fix_of_url(opened: Opened) -> FixRecord | None:
@@ -159,10 +153,10 @@ def job_of_url(opened: Opened) -> Job | None:
             "This preview is no longer running: the server was restarted, or it is from long ago. Suggest & preview "
             "makes it again.",
             title="This preview was lost",
-            exits=lambda: way_out(
-                "Back to the example",
-                *(("investigate", back) if back["example"] else ("mispredictions", back)),
-                key="exit-job",
+            exits=lambda: (
+                way_out("Back to the example", "investigate", back, key="exit-job")
+                if back["example"]
+                else way_out("Mispredictions", "mispredictions", back, key="exit-job")
             ),
         )
     return job

@@ -9,17 +9,23 @@ import streamlit as st
 from attribution.errors import TracefixError
 from attribution.projects import Project
 from dashboard.components.table import Column, Row, table
-from dashboard.current import reference_to, stamp_of
+from dashboard.current import stamp_of
 from dashboard.engines import job_queue, processor, warmth
 from dashboard.jobs import Job
-from dashboard.locations import ProjectEntry, list_projects, projects_directory, recent_projects, remember
-from dashboard.messages import calm, problem
-from dashboard.preparing import prepare_and_follow, show_progress
+from dashboard.locations import (
+    ProjectEntry,
+    list_projects,
+    projects_directory,
+    recent_projects,
+    reference_to,
+    remember,
+)
+from dashboard.messages import calm, escaped, problem
+from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, link, parameter, set_parameters, travel
 from dashboard.views.accuracy import percent
+from dashboard.waiting import POLL_SECONDS, show_progress
 from sample_models import SAMPLES, Sample
-
-POLL_SECONDS = 0.5
 
 
 def device_badge() -> None:
@@ -117,9 +123,7 @@ def sample_cards() -> None:
         for sample in SAMPLES.values():
             sample_card(sample, projects_directory() / sample.name, shown_job(sample.name, followed))
     if followed is not None and followed.subject.get("project") not in SAMPLES:
-        st.markdown(
-            f"**{followed.title}**" if followed.subject.get("project", "").isidentifier() else "**Preparing**"
-        )
+        st.markdown(f"**{escaped(followed.title)}**")
         show_progress(followed, "own")
 
 
@@ -184,7 +188,7 @@ def recent_table(entries: list[ProjectEntry]) -> None:
             Column("title", "Project", "text", link=True),
             Column("state", "State", "chip"),
             Column("directory", "Directory", "muted", minor=True),
-            Column("when", "Last opened", "muted", minor=True),
+            Column("when", "Opened or changed", "muted", minor=True),
         ],
         rows,
         caption="Recent projects",

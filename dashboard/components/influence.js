@@ -16,7 +16,7 @@ function flags(card, reveal) {
     shown.push(h("span", { class: "chip culprit" }, h("span", { "aria-hidden": true }, "⚑"), looks))
   }
   if (card.duplicate_of) shown.push(h("span", { class: "chip outline" }, `duplicate of ${card.duplicate_of}`))
-  if (card.copies) shown.push(h("span", { class: "chip outline" }, `${card.copies} near-duplicates`))
+  if (card.copies) shown.push(h("span", { class: "chip outline" }, `${card.copies} near-duplicate${card.copies > 1 ? "s" : ""}`))
   if (reveal && card.planted) shown.push(h("span", { class: "chip planted" }, `planted error: really ${card.planted}`))
   return shown.length ? h("div", { class: "flags" }, ...shown) : null
 }

@@ -9,7 +9,7 @@ export default function (component) {
           "aria-label": `Relabel ${item.id} as`, data: { focus: `tray-${item.id}` },
           onchange: (event) => change(item.id, "relabel", event.target.value),
         }, ...data.classes.map((name) => h("option", { value: name, selected: name === item.label }, `→ ${name}`)))
-      : h("span", { class: "chip helper" }, "up-weight")
+      : h("span", { class: `chip ${item.action === "upweight" ? "helper" : ""}` }, item.action === "upweight" ? "up-weight" : item.action)
     return h("li", { class: `${item.action} ${data.kind}` },
       exampleInput(data.kind, item.input, { size: 34, lines: 2, alt: `training example ${item.id}` }),
       h("div", { class: "facts" },

@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from attribution.projects import Project
-from tests.app.drawn_pages import OpenPage, shown, until_shown
+from dashboard.engines import job_queue
+from tests.app.drawn_pages import PATIENCE, OpenPage, shown, until_shown
 
 PAGES = ["mispredictions", "investigate", "preview", "history"]
 
@@ -95,7 +96,10 @@ def test_unknown_choice_falls_back(
     until_shown(app, "influence")
     assert not app.exception
     assert not app.error
+    assert said in words(app), "it is still said once the explanation is there"
     assert shown(app, "tray-items") is None
+    app.button(key="next").click().run()
+    assert not app.warning, "what cannot be had is not carried on"
 
 
 @pytest.mark.parametrize("page", ["0", "-3", "999", "x", ""])
@@ -112,6 +116,20 @@ def test_not_prepared(page: str, own_projects: Path, own_digits: Project, open_p
     app = open_page(page, project="digits")
     assert_calm(app)
     assert "missing, incomplete, or older" in words(app)
+
+
+def test_prepare_it_now_prepares_and_shows_the_mispredictions(
+    own_projects: Path, own_digits: Project, open_page: OpenPage
+) -> None:
+    (own_digits.prepared_directory / "prepared.json").unlink()
+    app = open_page("history", project="digits")
+    app.button(key="exit-prepare").click().run()
+    job = job_queue().get(app.query_params["job"])
+    assert job is not None and job.wait(PATIENCE) and job.state == "done"
+    assert own_digits.prepared
+    app = open_page("projects", job=job.id)
+    assert not app.exception
+    assert shown(app, "mispredictions") is not None
 
 
 def test_half_prepared(own_projects: Path, own_digits: Project, open_page: OpenPage) -> None:

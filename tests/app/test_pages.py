@@ -168,6 +168,8 @@ def previewed(projects: Path, prepared_digits: Project, open_page: OpenPage) -> 
     def preview() -> AppTest:
         app = open_page("investigate", project="digits", example=prepared_digits.mispredictions()[1]["id"])
         app.button(key="suggest-preview").click().run()
+        # AppTest draws the page it was told last again, not the one that the script went on to.
+        app.switch_page("app_pages/preview.py")
         until_shown(app, "comparison")
         return app
 
@@ -186,6 +188,33 @@ def test_preview_puts_the_fix_beside_its_controls(previewed: Callable[[], AppTes
     tray = shown(app, "tray-items")
     assert tray is not None
     assert len(tray["items"]) == 10, "the suggestion fills the empty tray"
+
+
+@pytest.mark.parametrize(("recorded", "words"), [("7", "7"), (None, "another class")])
+def test_what_a_fix_broke_is_shown_with_the_class_it_became(
+    recorded: str | None,
+    words: str,
+    previewed: Callable[[], AppTest],
+    prepared_digits: Project,
+    open_page: OpenPage,
+) -> None:
+    table = prepared_digits.predictions("test")
+    names = prepared_digits.class_names
+    right = table.index[(table["label"] == table["predicted"]) & (table["label"] == names.index("1"))][0]
+    fix = prepared_digits.history.get(previewed().query_params["fix"])
+    changes = {
+        "fix_id": "fix-broken",
+        "newly_broken": [right],
+        "newly_broken_as": {} if recorded is None else {right: recorded},
+    }
+    prepared_digits.history.save(fix.model_copy(update=changes), state="preview")
+    app = open_page("preview", project="digits", fix="fix-broken")
+    assert calm(app)
+    data = shown(app, "side-broken")
+    assert data is not None
+    change = data["rows"][0]["cells"]["change"]
+    assert (data["rows"][0]["id"], change["from"], change["to"]) == (right, "1", words)
+    assert change["tones"] == ["helper", "culprit"]
 
 
 def test_keep_puts_the_fix_into_history(

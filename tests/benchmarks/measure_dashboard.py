@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -24,24 +23,20 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dashboard.opening import open_prepared
+from tests.chromium import launched
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 FIRST_PAGE_TARGET = 6.0
 CLICK_TARGET = 0.4
 LIST_TARGET = 1.0
 PATIENCE = 60_000.0
+
+# What Chromium says while nothing listens; the second where its own error page gets in the way of the next try.
+NOT_YET = ("ERR_CONNECTION_REFUSED", "chrome-error://")
 
 # Finds elements behind the shadow roots of components; `wait` resolves at the first frame that satisfies a condition.
 LIBRARY = """
@@ -106,8 +101,7 @@ def main() -> None:
         os.environ["TRACEFIX_HOME"] = str(Path(place) / "home")
         open_prepared("digits", projects)
         with sync_playwright() as playwright:
-            installed = shutil.which("chromium") or shutil.which("chromium-browser")
-            browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+            browser = launched(playwright)
             results = {"first page": first_page(browser, projects, options.starts)}
             results |= clicks(browser, projects, options.clicks)
             browser.close()
@@ -201,8 +195,8 @@ def until_answering(page: Page, address: str) -> None:
         try:
             page.goto(address, timeout=PATIENCE)
             return
-        except Exception as error:
-            if "ERR_CONNECTION_REFUSED" not in str(error):
+        except PlaywrightError as error:
+            if not any(sign in error.message for sign in NOT_YET):
                 raise
             time.sleep(0.05)
     raise RuntimeError("the server did not start")

@@ -18,16 +18,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from attribution import create_project
 from attribution.projects import Manifest, Project, TaskSource
+from tests.chromium import launched
 
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 START_PATIENCE = 60.0
 
 expect.set_options(timeout=30_000)
@@ -94,10 +86,9 @@ def server(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium where there is one, else Playwright's own."""
-    installed = shutil.which("chromium") or shutil.which("chromium-browser")
+    """One Chromium for all tests."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed, args=CHROMIUM_FLAGS)
+        browser = launched(playwright)
         yield browser
         browser.close()
 

@@ -6,8 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import attribution
+import attribution.fixing
+import attribution.sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +50,8 @@ def test_imports_point_one_way() -> None:
         ("import sample_models", (*ENGINES, *INTERFACES, "pandas", "numpy")),
         ("import attribution.projects", (*ENGINES, *INTERFACES)),
         ("from attribution.methods import list_methods; list_methods()", (*ENGINES, *INTERFACES)),
+        ("from attribution.fixing import STRATEGIES", (*ENGINES, *INTERFACES)),
+        ("from attribution.sources.tables import read_table", (*ENGINES, *INTERFACES)),
         ("import dashboard.cli", (*ENGINES, "streamlit", "plotly", "pandas")),
         (
             "import dashboard.opening, dashboard.locations, dashboard.new_project",
@@ -52,11 +59,18 @@ def test_imports_point_one_way() -> None:
         ),
         ("import dashboard.launch", (*ENGINES, "streamlit", "plotly")),
         ("import dashboard.app", ENGINES),
+        ("import dashboard.tray_panel, dashboard.fix_panels, dashboard.tables", ENGINES),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_importing_stays_light(code: str, heavy: tuple[str, ...]) -> None:
     assert imported_by(code).isdisjoint(heavy)
+
+
+@pytest.mark.parametrize("package", [attribution, attribution.fixing, attribution.sources])
+def test_every_public_name_is_found_on_first_use(package: ModuleType) -> None:
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    assert set(package.__all__) == set(package._HOME)
 
 
 @pytest.mark.parametrize(

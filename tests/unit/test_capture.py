@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
-from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
+from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from attribution import Task
 from attribution.batches import Batch, batch_of, batches
@@ -23,24 +23,12 @@ from tests.unit.tiny_models import (
     labels,
     mlp,
     settled,
+    small_bert,
     task_of,
     texts,
 )
 
 COUNT = 9
-
-
-def small_bert() -> nn.Module:
-    config = BertConfig(
-        vocab_size=11,
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=16,
-        num_labels=3,
-    )
-    return BertForSequenceClassification(config)
 
 
 def small_gpt2() -> nn.Module:

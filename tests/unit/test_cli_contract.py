@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attribution.fixing import STRATEGIES
 from attribution.projects import Project
 from tests.command_line import CommandLine
 
@@ -161,6 +162,11 @@ def test_a_fix_uses_the_training_examples_it_is_given(
     )
     assert fix["train_ids"] == chosen
     assert fix["steps"] <= 2
+
+
+def test_help_names_every_strategy(tracefix: CommandLine) -> None:
+    text = tracefix("fix", "--help").out
+    assert all(name in text for name in STRATEGIES)
 
 
 def test_methods_say_what_they_need(tracefix: CommandLine) -> None:

@@ -29,6 +29,7 @@ from tests.unit.tiny_models import (
     settled,
     task_of,
     texts,
+    trained_mlp,
 )
 
 COUNT = 60
@@ -221,8 +222,6 @@ def test_influence_is_the_effect_of_leaving_out(tmp_path: Path) -> None:
 
 
 def test_ekfac_and_path_explain(tmp_path: Path) -> None:
-    from tests.unit.test_methods import trained_mlp
-
     engine = engine_of(tmp_path / "project", trained_mlp)
     wrong = engine.project.mispredictions()[0]["id"]
     for method in ("ekfac", "path"):

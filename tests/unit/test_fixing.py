@@ -74,6 +74,7 @@ def test_accuracy_after_is_the_accuracy_of_the_patched_predictions(
     assert fix.accuracy_after - fix.accuracy_before == pytest.approx(change)
     assert fix.accuracy_interval[0] <= change <= fix.accuracy_interval[1]
     assert misprediction not in fix.newly_fixed
+    assert list(fix.newly_broken_as) == fix.newly_broken
     weighted = sum(c.after * c.count for c in fix.per_class) / total
     assert weighted == pytest.approx(fix.accuracy_after)
 
@@ -169,6 +170,8 @@ def test_side_effects_add_up(rows: list[tuple[int, int, int]], data: some.DataOb
     change = (after == labels)[others].sum() - (before == labels)[others].sum()
     assert len(effects.newly_fixed) - len(effects.newly_broken) == change
     assert target not in effects.newly_fixed + effects.newly_broken
+    assert effects.newly_broken_as == [int(after[p]) for p in effects.newly_broken]
+    assert all(labels[p] != c for p, c in zip(effects.newly_broken, effects.newly_broken_as, strict=True))
 
 
 @given(some.integers(0, 50), some.integers(0, 50))

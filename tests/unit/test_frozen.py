@@ -8,27 +8,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification
+from torch.nn.functional import pad
 
 from attribution import Checkpoint, Engine, Task
-from attribution.frozen import skippable
+from attribution.batches import batch_of
+from attribution.frozen import build, skippable
+from attribution.progress import SILENT
 from tests.unit.built_projects import engine_of
-from tests.unit.tiny_models import TextModel, labels, settled, task_of, texts
+from tests.unit.tiny_models import TextModel, labels, settled, small_bert, task_of, texts
 
 
 def partly_trained(trained: tuple[str, ...]) -> Task:
     """A four-layer BERT of which only parameters with these prefixes were trained, with one earlier checkpoint."""
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=11,
-        hidden_size=8,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=16,
-        num_labels=3,
-    )
-    model = settled(BertForSequenceClassification(config))
+    model = settled(small_bert(layers=4))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(trained))
     earlier = {
@@ -62,6 +55,19 @@ def test_scores_and_fixes_are_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     assert first_fix.steps == second_fix.steps and first_fix.newly_broken == second_fix.newly_broken
     for name, chance in first_fix.after.probabilities.items():
         assert chance == pytest.approx(second_fix.after.probabilities[name], abs=1e-4)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_texts_that_come_padded_give_the_same_logits(tmp_path: Path, side: str) -> None:
+    task = partly_trained(LAST_TWO)
+    for text in task.train.inputs:
+        room = 12 - len(text["input_ids"])
+        text |= {name: pad(row, (0, room) if side == "right" else (room, 0)) for name, row in text.items()}
+    expected = task.logits(task.model, batch_of(task, "train", range(40)).inputs)
+    build(task, task.model, tmp_path, device="cpu", batch_size=8, reporter=SILENT)
+    assert task.frozen is not None
+    found = [task.logits(task.model, batch_of(task, "train", [position]).inputs) for position in range(40)]
+    torch.testing.assert_close(torch.cat(found), expected)
 
 
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:

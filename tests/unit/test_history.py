@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,14 @@ def test_newest_first_notes_and_undo(tmp_path: Path) -> None:
         history.get("new")
     history.restore("new")
     assert [fix.fix_id for fix in history.list()] == ["new", "old"]
+
+
+def test_a_fix_from_before_broken_predictions_were_named_still_opens(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.save(record("old"))
+    with closing(sqlite3.connect(tmp_path / "history.sqlite")) as connection, connection:
+        connection.execute("UPDATE fixes SET record = json_remove(record, '$.newly_broken_as')")
+    assert history.get("old").newly_broken_as == {}
 
 
 def test_unknown_fixes_and_damage_are_said(tmp_path: Path) -> None:

@@ -24,8 +24,17 @@ from attribution.index import IndexPlan, plan_index
 from attribution.index.coordinates import Coordinates, choose_coordinates
 from sample_models import SAMPLES
 from tests.unit.built_projects import engine_of, project_of
-from tests.unit.test_methods import trained_mlp
-from tests.unit.tiny_models import TextModel, convolutional, images, labels, mlp, settled, task_of, texts
+from tests.unit.tiny_models import (
+    TextModel,
+    convolutional,
+    images,
+    labels,
+    mlp,
+    settled,
+    task_of,
+    texts,
+    trained_mlp,
+)
 
 COUNT = 60
 

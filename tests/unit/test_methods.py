@@ -18,36 +18,7 @@ from attribution.batches import gradient_batch_size
 from attribution.errors import MissingRequirementError, NotFoundError, UsageError
 from attribution.methods import availability, default_method, list_methods
 from tests.unit.built_projects import engine_of
-from tests.unit.tiny_models import Pairs, mlp, settled
-
-TRAIN, TEST = 40, 12
-
-
-def trained_mlp() -> Task:
-    """A small MLP with three checkpoints of a short run, and some test errors."""
-    torch.manual_seed(0)
-    inputs = torch.randn(TRAIN + TEST, 5)
-    classes = (inputs[:, :3] + 0.7 * torch.randn(TRAIN + TEST, 3)).argmax(dim=1).tolist()
-    model = settled(mlp())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    checkpoints = []
-    for step in range(31):
-        if step in (2, 10, 30):
-            state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            checkpoints.append(Checkpoint(state, learning_rate=0.1 / (1 + step), step=step))
-        if step < 30:
-            loss = nn.functional.cross_entropy(model(inputs[:TRAIN]), torch.tensor(classes[:TRAIN]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return Task(
-        model=model,
-        train=Pairs(inputs[:TRAIN], classes[:TRAIN]),
-        test=Pairs(inputs[TRAIN:], classes[TRAIN:]),
-        class_names=["a", "b", "c"],
-        checkpoints=checkpoints,
-        train_ids=[f"train-{number}" for number in range(TRAIN)],
-    )
+from tests.unit.tiny_models import TRAIN, Pairs, trained_mlp
 
 
 @pytest.fixture(scope="module")

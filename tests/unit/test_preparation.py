@@ -14,8 +14,17 @@ from attribution import CancelToken, Engine, Project, Reporter, Task, prepare
 from attribution.errors import Cancelled, ProjectError, UsageError
 from attribution.index import IndexPlan
 from tests.unit.built_projects import engine_of, project_of
-from tests.unit.test_methods import trained_mlp
-from tests.unit.tiny_models import Pairs, TextModel, convolutional, images, labels, settled, task_of, texts
+from tests.unit.tiny_models import (
+    Pairs,
+    TextModel,
+    convolutional,
+    images,
+    labels,
+    settled,
+    task_of,
+    texts,
+    trained_mlp,
+)
 
 
 class CancelAt:

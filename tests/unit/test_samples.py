@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,21 +26,17 @@ from transformers import (
 )
 
 import sample_models.minilm
-from attribution import CancelToken, Reporter
+from attribution import CancelToken, Reporter, Task
+from attribution.batches import batch_of
 from attribution.errors import Cancelled, MissingRequirementError, ProjectError
+from attribution.frozen import build_in_memory
 from attribution.progress import SILENT
 from attribution.projects import Project, TaskSource, TransformersSource
+from attribution.sources.quiet import quiet_transformers
 from sample_models import SAMPLES, reviews
-from sample_models.frozen_trunk import (
-    freeze_trunk,
-    head_of,
-    padded,
-    similar_length_batches,
-    trunk_of,
-    trunk_states,
-)
-from sample_models.minilm import minilm_folder, quiet_transformers
+from sample_models.minilm import minilm_folder
 from sample_models.reviews_selection import comparable
+from sample_models.training import similar_length_batches
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +194,15 @@ def few_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reviews, "SHIPPED", tmp_path)
 
 
+@pytest.fixture
+def replaying(minilm: BertForSequenceClassification, few_reviews: None) -> Task:
+    """The task that the reviews sample trains on, with the frozen layers' states in memory."""
+    reviews.freeze_first_layers(minilm, reviews.FROZEN_LAYERS)
+    task = reviews.untrained_task(minilm, _tokenizer())
+    build_in_memory(task, minilm, "train", device="cpu", batch_size=32, reporter=SILENT)
+    return task
+
+
 class TestReviews:
     def test_sizes_labels_and_no_sentence_near_neutral(self) -> None:
         train, test = _shipped_reviews()
@@ -211,39 +217,35 @@ class TestReviews:
         train, test = _shipped_reviews()
         assert not comparable(pd.concat([train["text"], test["text"]])).duplicated().any()
 
-    def test_stored_trunk_states_give_the_logits_of_the_full_model(
-        self, minilm: BertForSequenceClassification
+    def test_replayed_states_give_the_logits_of_the_full_model(
+        self, minilm: BertForSequenceClassification, replaying: Task
     ) -> None:
-        token_ids, ids, mask = _tokenised_sentences(12)
-        states = trunk_states(trunk_of(minilm, reviews.FROZEN_LAYERS), token_ids, SILENT, "")
-        head = head_of(minilm, reviews.FROZEN_LAYERS).eval()
-        inputs, state_mask = padded(states)
+        ids, mask = _tokenised_sentences(12)
         with torch.no_grad():
             expected = minilm(input_ids=ids, attention_mask=mask).logits
-            actual = head(inputs_embeds=inputs, attention_mask=state_mask).logits
-        assert len({len(row) for row in token_ids}) > 3
+            actual = replaying.logits(minilm, batch_of(replaying, "train", range(12)).inputs)
+        assert len(set(mask.sum(dim=1).tolist())) > 3
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
-    def test_training_on_stored_states_follows_the_gradient_of_the_full_model(
-        self, minilm: BertForSequenceClassification
+    def test_training_on_replayed_states_follows_the_gradient_of_the_full_model(
+        self, minilm: BertForSequenceClassification, replaying: Task
     ) -> None:
-        freeze_trunk(minilm, reviews.FROZEN_LAYERS)
         trained = {name: value for name, value in minilm.named_parameters() if value.requires_grad}
-        token_ids, ids, mask = _tokenised_sentences(12)
+        ids, mask = _tokenised_sentences(12)
         labels = torch.arange(12) % 2
-        states = trunk_states(trunk_of(minilm, reviews.FROZEN_LAYERS), token_ids, SILENT, "")
-        inputs, state_mask = padded(states)
-        head = head_of(minilm, reviews.FROZEN_LAYERS).train()
-        stored = cross_entropy(head(inputs_embeds=inputs, attention_mask=state_mask).logits, labels)
-        full = cross_entropy(minilm.train()(input_ids=ids, attention_mask=mask).logits, labels)
+        minilm.train()
+        assert replaying.frozen is not None
+        assert replaying.frozen.skipped == [f"bert.encoder.layer.{number}" for number in range(4)]
+        batch = batch_of(replaying, "train", range(12))
+        replayed = cross_entropy(replaying.logits(minilm, batch.inputs), labels)
+        full = cross_entropy(minilm(input_ids=ids, attention_mask=mask).logits, labels)
         for name, actual, expected in zip(
             trained,
-            torch.autograd.grad(stored, list(trained.values())),
+            torch.autograd.grad(replayed, list(trained.values())),
             torch.autograd.grad(full, list(trained.values())),
             strict=True,
         ):
             torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-3, msg=name)
-        assert {id(value) for value in head.parameters()} == {id(value) for value in trained.values()}
 
     def test_batches_cover_every_sentence_once_an_epoch(self) -> None:
         lengths = torch.randint(3, 60, (1000,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -325,13 +327,15 @@ def _shipped_reviews() -> tuple[pd.DataFrame, pd.DataFrame]:
     return train, test
 
 
-def _tokenised_sentences(count: int) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
-    """Token ids one by one, and the same as the tokenizer's own padded batch with its mask."""
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder(), local_files_only=True)
+def _tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(minilm_folder(), local_files_only=True)
+
+
+def _tokenised_sentences(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask of the first training sentences, padded by the tokenizer itself."""
     texts = _shipped_reviews()[0]["text"].head(count).tolist()
-    batch = tokenizer(texts, padding=True, return_tensors="pt")
-    one_by_one = [torch.tensor(row) for row in tokenizer(texts)["input_ids"]]
-    return one_by_one, batch["input_ids"], batch["attention_mask"]
+    batch = _tokenizer()(texts, padding=True, return_tensors="pt")
+    return batch["input_ids"], batch["attention_mask"]
 
 
 def _task_file(project: Path) -> ModuleType:

@@ -17,7 +17,6 @@ from attribution.curvature.gauss_newton import GaussNewton, Vectors
 from attribution.curvature.lissa import Lissa
 from attribution.errors import NumericalError
 from tests.unit.built_projects import engine_of
-from tests.unit.test_methods import trained_mlp
 from tests.unit.tiny_models import (
     OneDimensional,
     TextModel,
@@ -28,6 +27,7 @@ from tests.unit.tiny_models import (
     settled,
     task_of,
     texts,
+    trained_mlp,
 )
 
 COUNT = 40

@@ -8,8 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from transformers import BertConfig, BertForSequenceClassification
 
-from attribution import Task
+from attribution import Checkpoint, Task
+
+TRAIN, TEST = 40, 12
+"""Examples of `trained_mlp`."""
 
 
 class Pairs(Dataset[Any]):
@@ -107,6 +111,20 @@ class Gate(nn.Module):
         return hidden * torch.sigmoid(self.strength)
 
 
+def small_bert(layers: int = 2) -> BertForSequenceClassification:
+    """A BERT for three classes, of random weights."""
+    config = BertConfig(
+        vocab_size=11,
+        hidden_size=8,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+        num_labels=3,
+    )
+    return BertForSequenceClassification(config)
+
+
 def texts(count: int, seed: int = 0) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     result = []
@@ -129,3 +147,30 @@ def settled(model: nn.Module, seed: int = 3) -> nn.Module:
             with torch.no_grad():
                 module.weight.copy_(torch.rand(module.weight.shape, generator=generator) + 0.5)
     return model.eval()
+
+
+def trained_mlp() -> Task:
+    """A small MLP with three checkpoints of a short run, and some test errors."""
+    torch.manual_seed(0)
+    inputs = torch.randn(TRAIN + TEST, 5)
+    classes = (inputs[:, :3] + 0.7 * torch.randn(TRAIN + TEST, 3)).argmax(dim=1).tolist()
+    model = settled(mlp())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    checkpoints = []
+    for step in range(31):
+        if step in (2, 10, 30):
+            state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            checkpoints.append(Checkpoint(state, learning_rate=0.1 / (1 + step), step=step))
+        if step < 30:
+            loss = nn.functional.cross_entropy(model(inputs[:TRAIN]), torch.tensor(classes[:TRAIN]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return Task(
+        model=model,
+        train=Pairs(inputs[:TRAIN], classes[:TRAIN]),
+        test=Pairs(inputs[TRAIN:], classes[TRAIN:]),
+        class_names=["a", "b", "c"],
+        checkpoints=checkpoints,
+        train_ids=[f"train-{number}" for number in range(TRAIN)],
+    )

@@ -1,0 +1,36 @@
+"""Waiting for a job on a page: its progress, a way to cancel it, and how it ended."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard.engines import job_queue
+from dashboard.jobs import Job
+from dashboard.messages import escaped
+
+POLL_SECONDS = 0.4
+"""A page draws an unfinished job again so often."""
+
+PATIENCE = 0.3
+"""Seconds for which a page waits for a quick job, so that it needs no second drawing."""
+
+
+def show_progress(job: Job, key: str) -> None:
+    """The progress bar of an unfinished job with a way to cancel it; how it ended otherwise."""
+    queue = job_queue()
+    if job.finished:
+        if job.state == "cancelled":
+            st.info(escaped(job.error or ""), icon=":material/cancel:")
+        elif job.state == "failed":
+            st.error(escaped(job.error or ""), icon=":material/error:")
+        return
+    ahead = queue.ahead(job)
+    stopping = job.token.cancelled
+    if stopping:
+        st.progress(min(max(job.fraction, 0.0), 1.0), text="Cancelling at the next safe point")
+    elif ahead:
+        count = f"{len(ahead)} job{'s' if len(ahead) > 1 else ''} ahead"
+        st.progress(0.0, text=f"Waiting, {count}: {escaped(ahead[0].title)} ({ahead[0].fraction:.0%})")
+    else:
+        st.progress(min(max(job.fraction, 0.0), 1.0), text=f"{escaped(job.message)} ({job.fraction:.0%})")
+    st.button("Cancel", key=f"cancel-{key}", on_click=queue.cancel, args=(job,), disabled=stopping)
