@@ -11,7 +11,7 @@ from attribution.progress import Reporter
 from attribution.projects import Edit
 from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
-from dashboard.jobs import Job
+from dashboard.jobs import Interim, Job
 from dashboard.state import parameter
 
 if TYPE_CHECKING:
@@ -82,6 +82,10 @@ def known_measurement(name: str, class_names: Sequence[str]) -> bool:
 def explanation_job(opened: Opened, question: Question, *, afresh: bool = False) -> Job:
     """The job that answers the question, started unless it is there already."""
     shelf = engine_shelf()
+    interim = Interim()
+
+    def show_early(found: Explanation) -> None:
+        interim.result = found
 
     def work(reporter: Reporter) -> Explanation:
         engine = shelf.get(opened, reporter.share(0.0, 0.2))
@@ -90,6 +94,7 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
             question.example_id,
             method=question.method,
             measurement=question.measurement,
+            preliminary=show_early,
             reporter=reporter.share(0.2, 1.0),
         )
 
@@ -100,6 +105,7 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
         title=f"Explaining example {question.example_id}",
         lane=WORK_LANE,
         subject={"project": opened.reference, "example": question.example_id},
+        interim=interim,
         afresh=afresh,
     )
 

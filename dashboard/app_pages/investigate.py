@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -19,7 +19,10 @@ from dashboard.state import filters, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.mispredictions import filtered, neighbours
-from dashboard.waiting import PATIENCE, POLL_SECONDS, show_progress
+from dashboard.waiting import POLL_SECONDS, show_progress, wait_for_something
+
+if TYPE_CHECKING:
+    from attribution.explanation import Explanation
 
 SHOWN = (10, 20, 50)
 
@@ -199,9 +202,8 @@ def view_switch(opened: Opened) -> View:
     return View(top or SHOWN[0], reveal)
 
 
-def draw_influence(opened: Opened, question: Question, view: View, job: Job) -> None:
-    """Culprits and helpers of a finished explanation, the trust line above them."""
-    explanation = job.result
+def draw_influence(opened: Opened, question: Question, view: View, explanation: Explanation) -> None:
+    """Culprits and helpers of an explanation, the trust line above them."""
     names = opened.project.class_names
     tray = tray_of(opened, question.example_id)
     about_culprits, about_helpers = subtitles(explanation.example, question.measurement)
@@ -243,11 +245,15 @@ def explain_again(opened: Opened, question: Question) -> None:
 
 def explanation(opened: Opened, question: Question, view: View, job: Job) -> None:
     """The explanation as far as it is: progress, result, or what went wrong."""
-    if not job.finished:
+    early = job.interim.result
+    if not job.finished and early is not None:
+        draw_influence(opened, question, view, early)
+        st.caption("The strongest are being scored once more, exactly; the order may still change a little.")
+    elif not job.finished:
         st.subheader("Looking for the training examples behind this prediction", anchor=False)
         show_progress(job, "explanation")
     elif job.state == "done":
-        draw_influence(opened, question, view, job)
+        draw_influence(opened, question, view, job.result)
     else:
         if job.state == "cancelled":
             st.info("The explanation was cancelled.", icon=":material/cancel:")
@@ -301,7 +307,7 @@ with example_side, st.container(key="pinned"):
     st.caption(f"Loss {example['loss']:.2f} nats")
 with influence_side:
     job = explanation_job(opened, question)
-    job.wait(PATIENCE)
+    wait_for_something(job)
     if job.finished:
         explanation(opened, question, view, job)
     else:
