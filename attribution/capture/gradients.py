@@ -82,6 +82,8 @@ class FactoredGradient:
     def dot(self, vectors: Tensor) -> Tensor:
         queries, rows, columns = vectors.shape
         examples, positions, _ = self.left.shape
+        if queries == 1 and not self.smaller_formed:  # one plain product, as large as the layer's own
+            return ((self.right @ vectors[0].T) * self.left).sum(dim=(1, 2)).unsqueeze(1)
         many = positions > 1 and queries > 1 and examples * rows * columns <= _DENSE_LIMIT
         if self.smaller_formed or many:
             return self.dense().flatten(1) @ vectors.flatten(1).T
