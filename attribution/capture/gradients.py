@@ -58,10 +58,14 @@ def narrowed(values: Tensor, side: Side) -> Tensor:
 
 @dataclass
 class FactoredGradient:
-    """Gradient of a matrix block from its two factors: left (B, T, O) and right (B, T, I)."""
+    """Gradient of a matrix block from its two factors: left (B, T, O) and right (B, T, I).
+
+    ``padded`` says that positions without gradient may be padding (tokens), and not merely silent (pixels).
+    """
 
     left: Tensor
     right: Tensor
+    padded: bool = True
     _formed: Tensor | None = field(default=None, repr=False)
 
     @property
@@ -205,6 +209,7 @@ def joined(parts: list[BlockGradient]) -> BlockGradient:
         return FactoredGradient(
             torch.cat([part.left for part in factored], dim=1),
             torch.cat([part.right for part in factored], dim=1),
+            all(part.padded for part in factored),
         )
     looked_up = [part for part in parts if isinstance(part, EmbeddingGradient)]
     if len(looked_up) == len(parts):

@@ -194,11 +194,12 @@ class _Moments:
 
     def add(self, block: BlockGradient) -> None:
         if isinstance(block, FactoredGradient):
-            # Positions without gradient (padding, tokens that do not matter) say nothing about the parameters.
-            used = (block.left != 0).any(dim=2).flatten()
             left, right = block.left.flatten(0, 1), block.right.flatten(0, 1)
-            if not bool(used.all()):
-                left, right = left[used], right[used]
+            if block.padded:
+                # Tokens without gradient (padding, or read by nothing) say nothing about the parameters.
+                used = (left != 0).any(dim=1)
+                if not bool(used.all()):
+                    left, right = left[used], right[used]
             self._left = _plus(self._left, _second_moment(left))
             self._right = _plus(self._right, _second_moment(right))
         elif isinstance(block, EmbeddingGradient):
