@@ -182,7 +182,8 @@ class Query:
 
     def _solved(self, point: Point) -> Vectors:
         curvature = self._solver(point)
-        damping = self.loaded.curvature.damping.absolute(curvature.mean_eigenvalue())
+        rule = self.loaded.curvature.damping.refined() if self.refine else self.loaded.curvature.damping
+        damping = rule.absolute(curvature.mean_eigenvalue())
         found = curvature.inverse(dict(self.gradient(point)), damping)
         residual = getattr(curvature, "residual", None)
         if residual is not None:

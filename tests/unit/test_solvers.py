@@ -114,7 +114,7 @@ def test_refined_scores_are_those_of_the_exact_curvature(tmp_path: Path) -> None
     from attribution.query import Query
 
     query = Query(engine._loaded, [engine._target(wrong, "margin")])
-    damping = engine._loaded.curvature.damping.absolute(
+    damping = engine._loaded.curvature.damping.refined().absolute(
         engine._loaded.curvature.at(trajectory.final, query.reporter).mean_eigenvalue()
     )
     solved = exact.inverse(query.gradient(trajectory.final), damping)
