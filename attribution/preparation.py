@@ -211,7 +211,6 @@ class _Preparation:
             ledger = Ledger(directory, arguments, {})
         for leftover in self._directory.glob("**/.*.part"):
             leftover.unlink()
-        (self._directory / "prepared.json").unlink(missing_ok=True)
         ledger.write()
         return ledger
 

@@ -35,6 +35,10 @@ class PerExampleGradients:
     values: Tensor
     logits: Tensor
 
+    def memory(self) -> int:
+        """Bytes that the captured tensors take."""
+        return sum(block.memory() for block in self.blocks.values())
+
     def dense(self) -> dict[str, Tensor]:
         """The gradients as tensors (B, *shape), by block."""
         return {name: block.dense() for name, block in self.blocks.items()}

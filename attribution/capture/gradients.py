@@ -36,6 +36,10 @@ class BlockGradient(Protocol):
         """Σ_b (left @ G_b @ rightᵀ)², elementwise: (p, q), or (q,) for a vector block."""
         ...
 
+    def memory(self) -> int:
+        """Bytes that the stored tensors take."""
+        ...
+
     def dot(self, vectors: Tensor) -> Tensor:
         """Inner products with Q gradients of the same block, (Q, O, I) or (Q, P): shape (B, Q)."""
         ...
@@ -67,6 +71,9 @@ class FactoredGradient:
     right: Tensor
     padded: bool = True
     _formed: Tensor | None = field(default=None, repr=False)
+
+    def memory(self) -> int:
+        return self.left.nbytes + self.right.nbytes
 
     @property
     def smaller_formed(self) -> bool:
@@ -134,6 +141,9 @@ class EmbeddingGradient:
     right: Tensor
     rows: int
 
+    def memory(self) -> int:
+        return self.ids.nbytes + self.right.nbytes
+
     def dense(self) -> Tensor:
         examples, _, width = self.right.shape
         result = self.right.new_zeros(examples, self.rows, width)
@@ -175,6 +185,9 @@ class DenseGradient:
     """Gradient that is stored as it is: values (B, P) or (B, O, I)."""
 
     values: Tensor
+
+    def memory(self) -> int:
+        return self.values.nbytes
 
     def dense(self) -> Tensor:
         return self.values
