@@ -15,6 +15,7 @@ from dashboard.jobs import Interim, Job
 from dashboard.state import parameter
 
 if TYPE_CHECKING:
+    from attribution.comparison import Comparison
     from attribution.explanation import Explanation
 
 
@@ -106,6 +107,38 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
         lane=WORK_LANE,
         subject={"project": opened.reference, "example": question.example_id},
         interim=interim,
+        afresh=afresh,
+    )
+
+
+def comparison_job(
+    opened: Opened, question: Question, methods: Sequence[str], *, afresh: bool = False
+) -> Job:
+    """The job that explains the question's example by several methods, started unless it is there already."""
+    shelf = engine_shelf()
+
+    def work(reporter: Reporter) -> Comparison:
+        engine = shelf.get(opened, reporter.share(0.0, 0.2))
+        explanations = []
+        for done, method in enumerate(methods):
+            share = reporter.share(0.2 + 0.8 * done / len(methods), 0.2 + 0.8 * (done + 1) / len(methods))
+            share(0.0, f"Scoring by {method}")
+            explanations.append(
+                engine.explain(
+                    question.example_id, method=method, measurement=question.measurement, reporter=share
+                )
+            )
+        from attribution.comparison import compare
+
+        return compare(explanations)
+
+    return job_queue().submit(
+        work,
+        key=("compare", opened.key, question.example_id, question.measurement, tuple(methods)),
+        kind="compare",
+        title=f"Comparing methods on example {question.example_id}",
+        lane=WORK_LANE,
+        subject={"project": opened.reference, "example": question.example_id},
         afresh=afresh,
     )
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from attribution.methods import availability, list_methods
+from dashboard.cards import cards
 from dashboard.components.belief import belief
-from dashboard.components.influence import Card, CardColumn, influence
+from dashboard.components.influence import CardColumn, influence
 from dashboard.current import Opened, current_example, current_project
 from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem
-from dashboard.state import filters, set_parameters, travel
+from dashboard.state import filters, go, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.mispredictions import filtered, neighbours
@@ -162,28 +163,6 @@ def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
     )
 
 
-def cards(described: list[dict[str, Any]], class_names: list[str]) -> list[Card]:
-    """The engine's cards as the component draws them; near-duplicates name the card they repeat."""
-    result = []
-    for card in described:
-        original = card.get("original_label")
-        planted = None if original is None or original != original else class_names[int(original)]
-        result.append(
-            Card(
-                id=card["id"],
-                score=card["score"],
-                label=card["label"],
-                input=card["input"],
-                suspected=card["suspected_label_error"],
-                suggested=card["suggested_label"],
-                duplicate_of=card["duplicate_of"],
-                copies=sum(other["duplicate_of"] == card["id"] for other in described),
-                planted=planted if planted != card["label"] else None,
-            )
-        )
-    return result
-
-
 def view_switch(opened: Opened) -> View:
     """How many cards, and whether errors that were planted on purpose are marked."""
     top = st.segmented_control(
@@ -289,6 +268,9 @@ for complaint in complaints:
 with st.container(horizontal=True, vertical_alignment="center", key="switches"):
     method_switch(opened, question)
     measurement_switch(opened, question, example["predicted"])
+    if st.button("Compare methods", key="compare", icon=":material/balance:"):
+        go("compare", question.parameters(opened))
+        travel()
     view = view_switch(opened)
 
 st.html(PINNED)
