@@ -105,7 +105,7 @@ def _state(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Answer:
-    """A peer's scores (N, Q), in our sign; median seconds of one computation; and the library's version."""
+    """A peer's scores (N, Q), in our sign; median processor seconds of one computation; and the library's version."""
 
     scores: Tensor
     seconds: float

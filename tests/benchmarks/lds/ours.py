@@ -15,7 +15,7 @@ from attribution.trajectory import Point, Trajectory
 
 from .gradients import query_gradient, train_products
 from .queries import Queries
-from .refined import exact_inverse
+from .refined import ExactSolver, exact_damping
 from .source import source_scores
 
 FITTING_BATCH = 256
@@ -29,8 +29,8 @@ TITLES = {
     "path": "path, 6 checkpoints",
     "source_1": "SOURCE, L = 1",
     "source_3": "SOURCE, L = 3",
-    "exact": "exact curvature, final model",
-    "path_exact": "path, exact curvature",
+    "exact": "exact curvature, λ = 4/(ηK)",
+    "path_exact": "path, exact curvature, λ = 4/(ηK)",
 }
 
 Method = Callable[[Task, Queries], Tensor]
@@ -111,7 +111,7 @@ def _curved(task: Task, trajectory: Trajectory, point: Point, queries: Queries) 
 def _exact(task: Task, trajectory: Trajectory, point: Point, queries: Queries) -> Tensor:
     capture = GradientCapture(task, trajectory.model_at(point))
     query = query_gradient(task, trajectory, point, queries)
-    solved = exact_inverse(task, capture, query, automatic_damping(task), batch_size=FITTING_BATCH)
+    solved = ExactSolver(task, capture, batch_size=FITTING_BATCH).solve(query, exact_damping(task))
     return -train_products(task, trajectory, point, solved, BATCH_SIZE)
 
 

@@ -18,6 +18,9 @@ from ..exchange import Problem
 BATCH_SIZE = 1024
 """Of training examples. It solves its system again for each batch of them: one batch for digits is its best case."""
 
+QUERY_BATCH = 20
+"""All of digits' queries; more at once would need tens of gigabytes for Fashion-MNIST and save nothing."""
+
 
 def scores(problem: Problem, *, kind: str) -> Tensor:
     """Minus its scores: they are positive for examples that lower the target."""
@@ -47,5 +50,5 @@ def scores(problem: Problem, *, kind: str) -> Tensor:
     train = DataLoader(everything, batch_size=BATCH_SIZE)
     queries = TensorDataset(problem.query_inputs, problem.coded_queries)
     attributor.cache(DataLoader(everything, batch_size=len(everything)))
-    found = attributor.attribute(train, DataLoader(queries, batch_size=len(queries)))
+    found = attributor.attribute(train, DataLoader(queries, batch_size=QUERY_BATCH))
     return -found.detach()
