@@ -117,13 +117,13 @@ class _Preparation:
         task = load_task(self._project)
         _check_labels(task)
         trajectory = Trajectory(task, self._device)
-        facts = _facts(task, trajectory)
         model = trajectory.model_at(trajectory.final)
-        covered = {*facts.followed, *facts.traced, facts.final}
+        covered = {p.number for p in (*trajectory.followed, *trajectory.traced, trajectory.final)}
         plan = plan_index(GradientCapture(task, model).shapes, task.size("train"), len(covered))
         ledger = self._resume_or_clear(sources, plan, task.size("train"))
 
         kind = self._write_examples(task, report.share(0.02, 0.06))
+        facts = _facts(task, trajectory, kind)
         batch_size = gradient_batch_size(task)
         frozen.build(
             task,
@@ -237,10 +237,13 @@ class _Preparation:
         return table
 
 
-def _facts(task: Task, trajectory: Trajectory) -> ProjectFacts:
+def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
     model = trajectory.model_at(trajectory.final)
     head, problem = _head(task, model)
     return ProjectFacts(
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        n_train=task.size("train"),
+        kind=kind,
         checkpoints=len(task.checkpoints),
         learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
         final=trajectory.final.number,

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from attribution.batches import Batch, batch_of
 from attribution.capture import GradientCapture, gradient_stream
-from attribution.curvature import Curvature, CurvatureStore
+from attribution.curvature import CurvatureStore
+from attribution.curvature.store import Solver
 from attribution.index import GradientIndex
 from attribution.measurements import Measurement, logit_gradient, row_by_row
 from attribution.progress import SILENT, Reporter
@@ -76,7 +77,7 @@ class Query:
     residuals: list[float] = field(default_factory=list)
     """Relative residual of each solve, where one was iterative."""
     _gradients: dict[int, Vectors] = field(default_factory=dict)
-    _preconditioned: dict[int, Vectors] = field(default_factory=dict)
+    _preconditioned: dict[tuple[int, Solver], Vectors] = field(default_factory=dict)
 
     # -- points of the run --------------------------------------------------------------------------------------
 
@@ -133,16 +134,18 @@ class Query:
             self._gradients[point.number] = found.dense()
         return self._gradients[point.number]
 
-    def preconditioned(self, point: Point) -> Vectors:
-        """(H + λI)⁻¹ g_f at a point, by block."""
-        if point.number not in self._preconditioned:
-            curvature = self._solver(point)
-            damping = self.loaded.curvature.damping.absolute(curvature.mean_eigenvalue())
-            self._preconditioned[point.number] = curvature.inverse(self.gradient(point), damping)
-            residual = getattr(curvature, "residual", None)
+    def preconditioned(self, point: Point, solver: Solver = "ekfac") -> Vectors:
+        """(H + λI)⁻¹ g_f at a point, by block; the damping λ is the same whatever the solver."""
+        key = (point.number, "cg" if self.refine and solver == "ekfac" else solver)
+        if key not in self._preconditioned:
+            curvature = self.loaded.curvature
+            found = curvature.solver(key[1], point, self.reporter)
+            damping = curvature.damping_at(point, self.reporter)
+            self._preconditioned[key] = found.inverse(self.gradient(point), damping)
+            residual = getattr(found, "residual", None)
             if residual is not None:
                 self.residuals.append(residual)
-        return self._preconditioned[point.number]
+        return self._preconditioned[key]
 
     # -- representations ----------------------------------------------------------------------------------------
 
@@ -188,11 +191,6 @@ class Query:
 
     def _capture(self, point: Point) -> GradientCapture:
         return GradientCapture(self.task, self.loaded.trajectory.model_at(point))
-
-    def _solver(self, point: Point) -> Curvature:
-        if self.refine:
-            return self.loaded.curvature.refined(point, self.reporter)
-        return self.loaded.curvature.at(point, self.reporter)
 
     def _fresh(self, point: Point, vectors: Vectors) -> tuple[Tensor, Tensor]:
         """Exact inner products (Q, n) and norms (n,), from gradients computed now."""

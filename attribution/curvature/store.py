@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 
 from attribution.capture import GradientCapture
 from attribution.curvature.conjugate_gradient import ConjugateGradient
 from attribution.curvature.damping import Damping, automatic_damping
+from attribution.curvature.datainf import DataInf
 from attribution.curvature.ekfac import EKFAC, fit_ekfac
+from attribution.curvature.exact import ExactCurvature, fit_exact
 from attribution.curvature.gauss_newton import GaussNewton
+from attribution.curvature.lissa import Lissa
+from attribution.curvature.protocol import Inverse
 from attribution.progress import Reporter
 from attribution.projects.ledger import Ledger
 from attribution.task import Task
@@ -23,6 +29,12 @@ PROBES, MOST_DRAWS = 2000, 8
 
 REFINED_ON = 10_000
 """Training examples that the exact products of a refined solve are the mean over at most."""
+
+LISSA_STEPS = 500
+"""Steps of the LiSSA recursion, each a product over `FITTED_ON` examples."""
+
+Solver = Literal["ekfac", "cg", "lissa", "exact", "datainf"]
+"""Ways of applying (H + λI)⁻¹."""
 
 SEED = 0
 
@@ -45,6 +57,7 @@ class CurvatureStore:
         self._device = device
         self._batch_size = batch_size
         self._loaded: dict[int, EKFAC] = {}
+        self._exact: tuple[int, ExactCurvature] | None = None
         self.damping: Damping = automatic_damping(task)
 
     def at(self, point: Point, reporter: Reporter) -> EKFAC:
@@ -66,22 +79,66 @@ class CurvatureStore:
         """What the fitted curvature depends on, beside model and data."""
         return {"fitted_on": FITTED_ON, "probes": PROBES, "seed": SEED}
 
-    def refined(self, point: Point, reporter: Reporter) -> ConjugateGradient:
-        """A solver with the Gauss-Newton matrix itself at a point, preconditioned by EK-FAC."""
-        matrix = GaussNewton(
+    def damping_at(self, point: Point, reporter: Reporter) -> float:
+        """λ at a point, in the curvature's unit."""
+        if not self.damping.relative:
+            return self.damping.value
+        return self.damping.absolute(self.at(point, reporter).mean_eigenvalue())
+
+    def solver(self, name: Solver, point: Point, reporter: Reporter) -> Inverse:
+        """A way of applying (H + λI)⁻¹ at a point. Valid until the model is moved to another point.
+
+        Raises:
+            ProjectError: a stored file is damaged, or the folder cannot be written.
+        """
+        if name == "ekfac":
+            return self.at(point, reporter)
+        if name == "exact":
+            return self._exact_at(point, reporter)
+        if name == "datainf":
+            return DataInf(
+                self._task,
+                self._capture(point),
+                device=self._device,
+                batch_size=self._batch_size,
+                positions=self._some(REFINED_ON),
+                reporter=reporter,
+            )
+        if name == "lissa":
+            matrix = self._matrix(point, FITTED_ON)
+            return Lissa(matrix, steps=LISSA_STEPS, must_converge=False, reporter=reporter)
+        return ConjugateGradient(self._matrix(point, REFINED_ON), self.at(point, reporter), reporter=reporter)
+
+    def _exact_at(self, point: Point, reporter: Reporter) -> ExactCurvature:
+        # One point at a time: the dense matrix may take most of a gigabyte.
+        if self._exact is None or self._exact[0] != point.number:
+            found = fit_exact(
+                self._task,
+                self._capture(point),
+                device=self._device,
+                batch_size=self._batch_size,
+                reporter=reporter,
+            )
+            self._exact = point.number, found
+        return self._exact[1]
+
+    def _matrix(self, point: Point, examples: int) -> GaussNewton:
+        return GaussNewton(
             self._task,
-            GradientCapture(self._task, self._trajectory.model_at(point)),
+            self._capture(point),
             device=self._device,
             batch_size=self._batch_size,
-            positions=self._some(REFINED_ON),
+            positions=self._some(examples),
         )
-        return ConjugateGradient(matrix, self.at(point, reporter), reporter=reporter)
+
+    def _capture(self, point: Point) -> GradientCapture:
+        return GradientCapture(self._task, self._trajectory.model_at(point))
 
     def _fit(self, point: Point, reporter: Reporter) -> EKFAC:
         positions = self._some(FITTED_ON)
         return fit_ekfac(
             self._task,
-            GradientCapture(self._task, self._trajectory.model_at(point)),
+            self._capture(point),
             device=self._device,
             batch_size=self._batch_size,
             seed=SEED,

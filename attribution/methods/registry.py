@@ -15,6 +15,7 @@ from attribution.errors import NotFoundError, ProjectError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attribution.curvature.store import Solver
     from attribution.projects import Project
     from attribution.query import Query
     from attribution.trajectory import Point
@@ -55,6 +56,9 @@ class ProjectFacts:
     ``final``, ``followed`` and ``traced`` are numbers of points of the training run (`attribution.trajectory`).
     """
 
+    parameters: int
+    n_train: int
+    kind: str
     checkpoints: int
     learning_rates: tuple[float, ...]
     final: int
@@ -152,6 +156,21 @@ class DirectionalMethod(SummedMethod):
         import torch
 
         return torch.stack([d.factor * query.dots(d.point, d.vectors) for d in self.directions(query)])
+
+
+class InfluenceFunction(DirectionalMethod):
+    """score_i = -(1/N) g_fᵀ (H + λI)⁻¹ g_i at the final model (Koh & Liang 2017, eq. 2), H⁻¹ by ``solver``.
+
+    Giving example i the extra weight ε moves the optimum of the training objective by -(ε/N) H⁻¹ g_i and so the
+    measurement by -(ε/N) g_fᵀ H⁻¹ g_i: taking the example out (ε = -1) changes it by minus the score. The damping
+    λ is chosen from the training record (`attribution.curvature.damping`).
+    """
+
+    solver: Solver
+
+    def directions(self, query: Query) -> list[Direction]:
+        solved = query.preconditioned(query.final, self.solver)
+        return [Direction(query.final, solved, -1 / query.task.size("train"))]
 
 
 _REGISTRY: dict[str, Method] = {}

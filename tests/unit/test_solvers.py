@@ -97,7 +97,7 @@ def test_a_solve_that_does_not_converge_is_an_error_with_advice() -> None:
     capture = GradientCapture(task, task.model)
     vectors = random_vectors(capture)
     matrix = GaussNewton(task, capture, batch_size=16)
-    with pytest.raises(NumericalError, match=r"did not converge: .* Use the method without --refine"):
+    with pytest.raises(NumericalError, match=r"did not converge: .* Use the method ekfac, without --refine"):
         ConjugateGradient(matrix, tolerance=1e-9, max_iterations=2).inverse(vectors, 1e-6)
     with pytest.raises(NumericalError, match=r"did not converge in 3 steps .* use conjugate gradients"):
         Lissa(matrix, steps=3).inverse(vectors, 1e-4)
