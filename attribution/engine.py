@@ -82,6 +82,7 @@ class Engine:
             batch_size=batch_size,
         )
         self._lock = threading.RLock()
+        self._fitted: set[str] = set()
         self._remembered: OrderedDict[tuple[str, str, str, bool, bool], Explanation] = OrderedDict()
 
     def explain(
@@ -271,7 +272,8 @@ class Engine:
         """Let the index cover the points of the run that a method looks at."""
         loaded = self._loaded
         missing = [number for number in method.points(self.facts) if not loaded.index.has(number)]
-        if not missing:
+        fitted = method.info.name in self._fitted or type(method).fit is Method.fit
+        if not missing and fitted:
             return
         with exclusive(self.project.directory, reporter):
             loaded.index.ledger.reload()
@@ -287,8 +289,10 @@ class Engine:
                 batch_size=loaded.batch_size,
             )
             for done, number in enumerate(missing):
-                share = reporter.share(done / len(missing), (done + 1) / len(missing))
-                builder.build(loaded.trajectory.points[number], share)
+                share = reporter.share(done / (len(missing) + 1), (done + 1) / (len(missing) + 1))
+                builder.build(loaded.trajectory.point(number), share)
+            method.fit(loaded, reporter.share(len(missing) / (len(missing) + 1), 1.0))
+            self._fitted.add(method.info.name)
 
     def _explained(
         self,

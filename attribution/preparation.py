@@ -148,7 +148,7 @@ class _Preparation:
         points = needed_points(facts, self._methods)
         for done, number in enumerate(points):
             share = report.share(0.25 + 0.74 * done / len(points), 0.25 + 0.74 * (done + 1) / len(points))
-            builder.build(trajectory.points[number], share)
+            builder.build(trajectory.point(number), share)
         logits = GradientIndex(ledger).array(facts.final, "logits")
         train_table = prediction_table(task, "train", logits, labels_of(task, "train"))
         _write_table(train_table, self._directory / "train_predictions.parquet")
@@ -249,6 +249,7 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         final=trajectory.final.number,
         followed=tuple(point.number for point in trajectory.followed),
         traced=tuple(point.number for point in trajectory.traced),
+        segment_means=tuple(point.number for point in trajectory.segment_means),
         optimizer=task.optimizer,
         head=head,
         head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),

@@ -1,4 +1,4 @@
-"""(H + λI)⁻¹ v in closed form, the mean of inverses taken for the inverse of the mean (Kwon et al. 2023, eq. 5)."""
+"""(H + λI)⁻¹ v in closed form, the mean of inverses taken for the inverse of the mean (Kwon et al. 2023)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attribution.progress import SILENT, Reporter
 from attribution.task import Task
 
 SHARE_OF_MEAN = 0.1
-"""Damping of a block over the mean square of its gradients' entries (Kwon et al. 2023, § 4, after Grosse et al.)."""
+"""Damping of a block over the mean square of its gradients' entries (Kwon et al. 2023)."""
 
 
 @dataclass

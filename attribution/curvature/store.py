@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -11,7 +13,7 @@ from attribution.capture import GradientCapture
 from attribution.curvature.conjugate_gradient import ConjugateGradient
 from attribution.curvature.damping import Damping, automatic_damping
 from attribution.curvature.datainf import DataInf
-from attribution.curvature.ekfac import EKFAC, fit_ekfac
+from attribution.curvature.ekfac import EKFAC, fit_mean_ekfac
 from attribution.curvature.exact import ExactCurvature, fit_exact
 from attribution.curvature.gauss_newton import GaussNewton
 from attribution.curvature.lissa import Lissa
@@ -56,7 +58,7 @@ class CurvatureStore:
         self._ledger = ledger
         self._device = device
         self._batch_size = batch_size
-        self._loaded: dict[int, EKFAC] = {}
+        self._loaded: dict[str, EKFAC] = {}
         self._exact: tuple[int, ExactCurvature] | None = None
         self.damping: Damping = automatic_damping(task)
 
@@ -66,13 +68,26 @@ class CurvatureStore:
         Raises:
             ProjectError: the stored file is damaged, or the folder cannot be written.
         """
-        if point.number not in self._loaded:
-            name = f"point-{point.number}/curvature.safetensors"
+        return self._fitted(f"point-{point.number}/curvature.safetensors", [point], reporter)
+
+    def over(self, points: Sequence[Point], reporter: Reporter) -> EKFAC:
+        """The mean curvature of several points, in one basis.
+
+        Raises:
+            As `at`.
+        """
+        if len(points) == 1:
+            return self.at(points[0], reporter)
+        numbers = "-".join(str(point.number) for point in points)
+        return self._fitted(f"points-{numbers}/curvature.safetensors", points, reporter)
+
+    def _fitted(self, name: str, points: Sequence[Point], reporter: Reporter) -> EKFAC:
+        if name not in self._loaded:
             if name not in self._ledger.files:
-                self._fit(point, reporter).save(self._ledger.directory / name)
+                self._fit(points, reporter).save(self._ledger.directory / name)
                 self._ledger.add(name)
-            self._loaded[point.number] = EKFAC.load(self._ledger.verified(name)).to(self._device)
-        return self._loaded[point.number]
+            self._loaded[name] = EKFAC.load(self._ledger.verified(name)).to(self._device)
+        return self._loaded[name]
 
     @staticmethod
     def description() -> dict[str, int]:
@@ -134,18 +149,19 @@ class CurvatureStore:
     def _capture(self, point: Point) -> GradientCapture:
         return GradientCapture(self._task, self._trajectory.model_at(point))
 
-    def _fit(self, point: Point, reporter: Reporter) -> EKFAC:
+    def _fit(self, points: Sequence[Point], reporter: Reporter) -> EKFAC:
         positions = self._some(FITTED_ON)
-        return fit_ekfac(
+        steps = " to ".join(dict.fromkeys(str(point.step) for point in (points[0], points[-1])))
+        return fit_mean_ekfac(
             self._task,
-            self._capture(point),
+            [partial(self._capture, point) for point in points],
             device=self._device,
             batch_size=self._batch_size,
             seed=SEED,
             positions=positions,
             draws=min(max(PROBES // self._task.size("train"), 1), MOST_DRAWS),
             reporter=reporter,
-            message=f"Curvature at step {point.step}",
+            message=f"Curvature at step {steps}",
         )
 
     def _some(self, count: int) -> list[int]:
