@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from attribution.capture import GradientCapture
+from attribution.curvature.arnoldi import Arnoldi, fit_arnoldi
 from attribution.curvature.conjugate_gradient import ConjugateGradient
 from attribution.curvature.damping import Damping, automatic_damping
 from attribution.curvature.datainf import DataInf
@@ -35,7 +36,7 @@ REFINED_ON = 10_000
 LISSA_STEPS = 500
 """Steps of the LiSSA recursion, each a product over `FITTED_ON` examples."""
 
-Solver = Literal["ekfac", "cg", "lissa", "exact", "datainf"]
+Solver = Literal["ekfac", "cg", "lissa", "exact", "datainf", "arnoldi"]
 """Ways of applying (H + λI)⁻¹."""
 
 SEED = 0
@@ -59,6 +60,7 @@ class CurvatureStore:
         self._device = device
         self._batch_size = batch_size
         self._loaded: dict[str, EKFAC] = {}
+        self._eigenpairs: dict[str, Arnoldi] = {}
         self._exact: tuple[int, ExactCurvature] | None = None
         self.damping: Damping = automatic_damping(task)
 
@@ -110,6 +112,8 @@ class CurvatureStore:
             return self.at(point, reporter)
         if name == "exact":
             return self._exact_at(point, reporter)
+        if name == "arnoldi":
+            return self._arnoldi_at(point, reporter)
         if name == "datainf":
             return DataInf(
                 self._task,
@@ -136,6 +140,22 @@ class CurvatureStore:
             )
             self._exact = point.number, found
         return self._exact[1]
+
+    def _arnoldi_at(self, point: Point, reporter: Reporter) -> Arnoldi:
+        name = f"point-{point.number}/arnoldi.safetensors"
+        if name not in self._eigenpairs:
+            if name not in self._ledger.files:
+                found = fit_arnoldi(
+                    self._matrix(point, FITTED_ON).product,
+                    self._capture(point).shapes,
+                    seed=SEED,
+                    device=self._device,
+                    reporter=reporter,
+                )
+                found.save(self._ledger.directory / name)
+                self._ledger.add(name)
+            self._eigenpairs[name] = Arnoldi.load(self._ledger.verified(name)).to(self._device)
+        return self._eigenpairs[name]
 
     def _matrix(self, point: Point, examples: int) -> GaussNewton:
         return GaussNewton(
