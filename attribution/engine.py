@@ -80,6 +80,7 @@ class Engine:
             train_labels=labels_of(self.task, "train"),
             device=self.device,
             batch_size=batch_size,
+            texts=lambda split: project.examples(split)["text"].tolist(),
         )
         self._lock = threading.RLock()
         self._fitted: set[str] = set()

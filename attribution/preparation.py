@@ -36,6 +36,7 @@ from attribution.representation import head_name
 from attribution.sources import load_task
 from attribution.task import Task
 from attribution.trajectory import Trajectory
+from attribution.turnover import turnover_layers
 
 INDEX, FROZEN = "index", "frozen"
 """Folders within the prepared directory."""
@@ -254,6 +255,7 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         head=head,
         head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),
         head_problem=problem,
+        turnover=bool(turnover_layers(model)),
     )
 
 

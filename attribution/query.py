@@ -6,7 +6,7 @@ which is exact whatever the index leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -44,6 +44,7 @@ class Loaded:
         head: name of the layer that reads the representation; empty where there is none.
         train_labels: class numbers (N,).
         device, batch_size: where and how fresh gradients are computed.
+        texts: the examples of a split as texts, where they are texts.
     """
 
     task: Task
@@ -54,6 +55,7 @@ class Loaded:
     train_labels: Tensor
     device: torch.device | str
     batch_size: int
+    texts: Callable[[str], list[str]]
 
 
 @dataclass
@@ -105,6 +107,10 @@ class Query:
         """The same query for some training examples only, answered without the index."""
         return replace(self, positions=list(positions), use_index=False)
 
+    def asked(self, rows: Tensor) -> Tensor:
+        """Of something per training example (N, ...) the rows in question."""
+        return rows if self.positions is None else rows[torch.as_tensor(list(self.positions))]
+
     # -- gradients ----------------------------------------------------------------------------------------------
 
     def dots(self, point: Point, vectors: Vectors) -> Tensor:
@@ -151,7 +157,7 @@ class Query:
 
     def representations(self, point: Point) -> Tensor:
         """Representations of the training examples at a point, (N, D) or (len(positions), D)."""
-        return self._asked(self.loaded.index.representations(point.number))
+        return self.asked(self.loaded.index.representations(point.number))
 
     def test_representation(self, point: Point) -> Tensor:
         """Representations (Q, D) of the test examples at a point."""
@@ -166,7 +172,7 @@ class Query:
 
     def labels(self) -> Tensor:
         """Class numbers of the training examples in question."""
-        return self._asked(self.loaded.train_labels)
+        return self.asked(self.loaded.train_labels)
 
     def test_labels(self) -> Tensor:
         """True class numbers (Q,) of the test examples."""
@@ -181,9 +187,6 @@ class Query:
         return logit_gradient(value, logits, batch.labels).cpu().double()
 
     # -- inside -------------------------------------------------------------------------------------------------
-
-    def _asked(self, rows: Tensor) -> Tensor:
-        return rows if self.positions is None else rows[torch.as_tensor(list(self.positions))]
 
     def _test_batch(self) -> Batch:
         positions = [target.position for target in self.targets]

@@ -70,6 +70,7 @@ class ProjectFacts:
     head: str | None
     head_is_linear: bool
     head_problem: str = ""
+    turnover: bool = False
 
     @classmethod
     def of(cls, project: Project) -> ProjectFacts:
