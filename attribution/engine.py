@@ -21,6 +21,7 @@ from attribution.errors import MissingRequirementError, NumericalError, ProjectE
 from attribution.explanation import Explanation
 from attribution.fixing import FixRequest, run_fix, suggested_edits
 from attribution.index import GradientIndex, IndexBuilder
+from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
     DirectionalMethod,
@@ -36,6 +37,7 @@ from attribution.projects import Edit, FixRecord, Project
 from attribution.projects.ledger import Ledger
 from attribution.projects.locking import exclusive
 from attribution.query import Loaded, Query, Target
+from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_set
 from attribution.sources import load_task
 from attribution.trajectory import Trajectory
 from attribution.trust import trust_of
@@ -181,6 +183,39 @@ class Engine:
             self._complete(chosen, SILENT)
             query = Query(self._loaded, [self._target(test_id, measurement)])
             return break_down(query, chosen.directions(query), position)
+
+    def flipping_set(
+        self, test_id: str, *, largest: int = 50, per_round: int = 1, penalty: float = HEAD_PENALTY
+    ) -> FlippingSet:
+        """A small set of training examples without which the refitted last layer predicts a test example otherwise.
+
+        Whether the whole model follows is for `verify` to say: everything before the last layer is held fixed here.
+
+        Args:
+            largest: examples in the set at most.
+            per_round: chosen before scores are computed again.
+            penalty: L2 strength of the refits.
+
+        Raises:
+            NotFoundError: no such example.
+            MissingRequirementError: the logits do not come out of a linear layer.
+        """
+        problem = method_named("representer").missing(self.facts)
+        if problem is not None:
+            raise MissingRequirementError(f"A flipping set cannot be found here. {problem}")
+        with self._lock:
+            query = Query(self._loaded, [self._target(test_id, "margin")])
+            removal = HeadRemoval(
+                inputs=with_ones(query.representations(query.final)),
+                labels=query.labels(),
+                classes=len(self.task.class_names),
+                loss=self.task.loss,
+                penalty=penalty,
+                test_input=with_ones(query.test_representation(query.final)),
+                test_label=query.test_labels(),
+                value=query.targets[0].measurement.value,
+            )
+            return smallest_flipping_set(removal, largest, per_round)
 
     def suggest(self, explanation: Explanation, *, strategy: str = "helpers", top: int = 10) -> list[Edit]:
         """The edits a strategy proposes for an explanation: the ``top`` training examples and what to do with each.

@@ -8,6 +8,9 @@ from torch import Tensor
 from attribution.errors import NumericalError
 from attribution.task import LossFunction
 
+HEAD_PENALTY = 6e-3
+"""λ of the refitted layer's ½λ‖W‖²: the 0.003 ‖W‖² of Yeh et al. 2018."""
+
 _ITERATIONS = 500
 _SOLVED = 1e-8
 """Largest entry of the gradient of the objective at which it counts as minimal."""

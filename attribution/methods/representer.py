@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
     from attribution.query import Query
 
-PENALTY = 6e-3
-"""λ of the refitted layer's ½λ‖W‖²: the 0.003 ‖W‖² of Yeh et al. 2018."""
-
 
 @register
 class Representer(Method):
@@ -40,15 +37,15 @@ class Representer(Method):
         return None
 
     def scores(self, query: Query) -> Tensor:
-        from attribution.linear_head import fit_head, with_ones
+        from attribution.linear_head import HEAD_PENALTY, fit_head, with_ones
         from attribution.measurements import logit_gradient, row_by_row
 
         inputs = with_ones(query.loaded.index.representations(query.final.number))
         labels, loss = query.loaded.train_labels, query.task.loss
-        head = fit_head(inputs, labels, len(query.task.class_names), loss, PENALTY)
+        head = fit_head(inputs, labels, len(query.task.class_names), loss, HEAD_PENALTY)
         mine = with_ones(query.test_representation(query.final))
         pulls = logit_gradient(loss, inputs @ head.T, labels)  # (N, C)
         value = row_by_row([target.measurement for target in query.targets])
         wanted = logit_gradient(value, mine @ head.T, query.test_labels())  # (Q, C)
-        scores = -(mine @ inputs.T) * (wanted @ pulls.T) / (PENALTY * len(inputs))
+        scores = -(mine @ inputs.T) * (wanted @ pulls.T) / (HEAD_PENALTY * len(inputs))
         return query.asked(scores.T).T

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from attribution import Engine, Task
 from attribution.errors import MissingRequirementError
-from attribution.linear_head import fit_head, with_ones
+from attribution.linear_head import HEAD_PENALTY, fit_head, with_ones
 from attribution.methods.bm25 import LENGTH_SHARE, SATURATION, bm25
 from attribution.methods.random import Random
-from attribution.methods.representer import PENALTY
 from attribution.query import Query
 from attribution.task import cross_entropy
 from tests.unit.built_projects import engine_of
@@ -122,7 +121,7 @@ def test_a_refitted_head_is_at_its_minimum(loss: object) -> None:
 def test_representer_points_add_up_to_the_refitted_logit(engine: Engine, misprediction: str) -> None:
     def refitted(features: Tensor, test: Tensor) -> Tensor:
         inputs = with_ones(features)
-        return with_ones(test) @ fit_head(inputs, classes, 3, cross_entropy, PENALTY).T
+        return with_ones(test) @ fit_head(inputs, classes, 3, cross_entropy, HEAD_PENALTY).T
 
     features: nn.Module = engine.task.model[:3]  # type: ignore[index]
     classes = torch.tensor(engine.task.train.labels)  # type: ignore[attr-defined]
