@@ -141,12 +141,14 @@ class Query:
         return self._gradients[point.number]
 
     def preconditioned(self, point: Point, solver: Solver = "ekfac") -> Vectors:
-        """(H + λI)⁻¹ g_f at a point, by block; the damping λ is the same whatever the solver."""
-        key = (point.number, "cg" if self.refine and solver == "ekfac" else solver)
+        """(H + λI)⁻¹ g_f at a point, by block."""
+        if self.refine and solver == "ekfac":
+            solver = "cg"
+        key = (point.number, solver)
         if key not in self._preconditioned:
             curvature = self.loaded.curvature
-            found = curvature.solver(key[1], point, self.reporter)
-            damping = curvature.damping_at(point, self.reporter)
+            found = curvature.solver(solver, point, self.reporter)
+            damping = curvature.damping_at(point, solver, self.reporter)
             self._preconditioned[key] = found.inverse(self.gradient(point), damping)
             residual = getattr(found, "residual", None)
             if residual is not None:

@@ -12,7 +12,7 @@ import torch
 from attribution.capture import GradientCapture
 from attribution.curvature.arnoldi import Arnoldi, fit_arnoldi
 from attribution.curvature.conjugate_gradient import ConjugateGradient
-from attribution.curvature.damping import Damping, automatic_damping
+from attribution.curvature.damping import WHOLE_MATRIX, Damping, automatic_damping
 from attribution.curvature.datainf import DataInf
 from attribution.curvature.ekfac import EKFAC, fit_mean_ekfac
 from attribution.curvature.exact import ExactCurvature, fit_exact
@@ -96,11 +96,12 @@ class CurvatureStore:
         """What the fitted curvature depends on, beside model and data."""
         return {"fitted_on": FITTED_ON, "probes": PROBES, "seed": SEED}
 
-    def damping_at(self, point: Point, reporter: Reporter) -> float:
-        """λ at a point, in the curvature's unit."""
+    def damping_at(self, point: Point, solver: Solver, reporter: Reporter) -> float:
+        """λ at a point for a solver, in the curvature's unit."""
+        scale = WHOLE_MATRIX if solver in ("exact", "cg", "lissa") else 1.0
         if not self.damping.relative:
-            return self.damping.value
-        return self.damping.absolute(self.at(point, reporter).mean_eigenvalue())
+            return scale * self.damping.value
+        return scale * self.damping.absolute(self.at(point, reporter).mean_eigenvalue())
 
     def solver(self, name: Solver, point: Point, reporter: Reporter) -> Inverse:
         """A way of applying (H + λI)⁻¹ at a point. Valid until the model is moved to another point.

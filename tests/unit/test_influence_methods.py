@@ -50,7 +50,7 @@ def dense_influence(engine: Engine, test_id: str) -> np.ndarray:
     query = Query(engine._loaded, [engine._target(test_id, "margin")])
     capture = GradientCapture(engine.task, engine._loaded.trajectory.model_at(query.final))
     matrix = fit_exact(engine.task, capture, batch_size=40).matrix
-    damping = engine._loaded.curvature.damping_at(query.final, query.reporter)
+    damping = engine._loaded.curvature.damping_at(query.final, "exact", query.reporter)
     count = engine.task.size("train")
     batch = batch_of(engine.task, "train", range(count))
     gradients = capture.gradients(batch.inputs, batch.labels, engine.task.loss).dense()
@@ -147,7 +147,7 @@ def test_a_model_too_large_for_the_dense_matrix_is_told_so(engine: Engine) -> No
 
 
 def test_an_unfinished_recursion_says_its_residual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attribution.curvature.store.LISSA_STEPS", 3)
+    monkeypatch.setattr("attribution.curvature.store.LISSA_STEPS", 1)
     engine = engine_of(tmp_path / "project", trained_mlp)
     found = engine.explain(engine.project.mispredictions()[0]["id"], method="lissa")
     assert found.trust["residual"] > 0.1 and "relative residual" in found.trust["sentence"]

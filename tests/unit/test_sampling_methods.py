@@ -16,11 +16,14 @@ from torch.func import functional_call, grad, vmap
 from attribution import Engine, Task
 from attribution.capture import GradientCapture
 from attribution.errors import MissingRequirementError, UsageError
+from attribution.linear_head import fit_head, with_ones
 from attribution.methods import availability, method_named
 from attribution.methods.forward_inf import ForwardInfluence
 from attribution.methods.trak import SEED, Trak, trak_scores
 from attribution.query import Query
 from attribution.sketch import CountSketch, log_odds
+from attribution.task import cross_entropy
+from attribution.trust import spearman
 from attribution.turnover import TurnoverDropout, masked, unit_mask
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import TRAIN, Pairs, labels, trained_mlp
@@ -67,7 +70,7 @@ def test_trak_is_its_closed_form(engine: Engine, misprediction: str) -> None:
         chances = model(inputs).double().softmax(dim=1)
     gradients = vmap(grad(odds), in_dims=(None, 0, 0))(parameters, inputs, classes)
     capture = GradientCapture(engine.task, model)
-    width = TRAIN // 4
+    width = TRAIN // 8
     projection = dense_projection(CountSketch(capture.shapes, width, SEED), capture)
     blocks = capture.from_parameters(gradients)
     features = sum(blocks[n].flatten(1).double() @ projection[n].double().T for n in blocks)
@@ -236,3 +239,35 @@ def test_batch_size_changes_no_score(
     monkeypatch.setattr(other, "_loaded", replace(other._loaded, batch_size=7))
     second = other.explain(misprediction, method=method).scores
     assert np.allclose(first, second, rtol=1e-3, atol=1e-4 * np.abs(first).max())
+
+
+def test_mirrored_influence_ranks_like_leaving_out_on_a_convex_model(tmp_path: Path) -> None:
+    """Regularised logistic regression: the change of the test loss when each example is really left out."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(60, 4, generator=generator)
+    classes = (inputs[:, 0] + 0.8 * torch.randn(60, generator=generator) > 0).long()
+
+    def fitted(left_out: int | None) -> Tensor:
+        kept = torch.ones(40, dtype=torch.float64)
+        if left_out is not None:
+            kept[left_out] = 0
+        return fit_head(with_ones(inputs[:40]), classes[:40], 2, cross_entropy, 0.5, weights=kept)
+
+    def build() -> Task:
+        model = nn.Linear(4, 2)
+        whole = fitted(None).float()
+        model.load_state_dict({"weight": whole[:, :-1], "bias": whole[:, -1]})
+        return Task(
+            model=model,
+            train=Pairs(inputs[:40], classes[:40].tolist()),
+            test=Pairs(inputs[40:], classes[40:].tolist()),
+            class_names=["no", "yes"],
+        )
+
+    engine = engine_of(tmp_path / "project", build)
+    scores = engine.scores([str(number) for number in range(20)], method="forward_inf", measurement="loss")
+    test = with_ones(inputs[40:])
+    losses = torch.stack([cross_entropy(test @ fitted(out).T, classes[40:]) for out in [None, *range(40)]])
+    real = losses[0] - losses[1:]  # (40, 20): what training on the example added to the loss
+    agreement = [spearman(torch.from_numpy(row), column) for row, column in zip(scores, real.T, strict=True)]
+    assert np.mean(agreement) > 0.8

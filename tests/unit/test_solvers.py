@@ -114,9 +114,7 @@ def test_refined_scores_are_those_of_the_exact_curvature(tmp_path: Path) -> None
     from attribution.query import Query
 
     query = Query(engine._loaded, [engine._target(wrong, "margin")])
-    damping = engine._loaded.curvature.damping.absolute(
-        engine._loaded.curvature.at(trajectory.final, query.reporter).mean_eigenvalue()
-    )
+    damping = engine._loaded.curvature.damping_at(trajectory.final, "cg", query.reporter)
     solved = exact.inverse(query.gradient(trajectory.final), damping)
     expected = -query.dots(trajectory.final, solved)[0].numpy() / task.size("train")
     assert np.corrcoef(refined.scores, expected)[0, 1] > 0.9999
