@@ -31,10 +31,9 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         return Batch(self.positions, move(self.inputs, device), self.labels.to(device))
 
-    def halves(self) -> tuple[Batch, Batch]:
-        """The first and the second half of the examples."""
-        middle = len(self) // 2
-        return self._rows(slice(0, middle)), self._rows(slice(middle, None))
+    def pieces(self, size: int) -> list[Batch]:
+        """The examples in batches of at most ``size``."""
+        return [self._rows(slice(start, start + size)) for start in range(0, len(self), size)]
 
     def _rows(self, rows: slice) -> Batch:
         inputs = self.inputs

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from attribution import frozen
 from attribution.batches import gradient_batch_size, labels_of
 from attribution.capture import GradientCapture
+from attribution.cost import estimate
 from attribution.curvature import CurvatureStore
+from attribution.curvature.store import FITTED_ON
 from attribution.devices import check_precision, resolve_device
 from attribution.display import example_table
 from attribution.errors import MissingRequirementError, ProjectError, UsageError
@@ -147,6 +149,11 @@ class _Preparation:
             batch_size=batch_size,
         )
         points = needed_points(facts, self._methods)
+        if self._missing(ledger, points):
+            cost = estimate(
+                task, trajectory, plan, points=len(points), fitted_on=FITTED_ON, batch_size=batch_size
+            )
+            report(0.25, f"The gradient index will take {cost.words}")
         for done, number in enumerate(points):
             share = report.share(0.25 + 0.74 * done / len(points), 0.25 + 0.74 * (done + 1) / len(points))
             builder.build(trajectory.point(number), share)
@@ -175,6 +182,11 @@ class _Preparation:
         write_text(self._directory / "prepared.json", json.dumps(record, indent=2) + "\n")
         report(1.0, "Ready")
 
+    @staticmethod
+    def _missing(ledger: Ledger, points: list[int]) -> bool:
+        index = GradientIndex(ledger)
+        return not all(index.has(point) for point in points)
+
     def _resume_or_clear(self, sources: dict[str, Stamp], plan: IndexPlan, examples: int) -> Ledger:
         """The ledger of what an interrupted run of the same work left intact; anything else is deleted."""
         arguments = {
@@ -200,7 +212,6 @@ class _Preparation:
             ledger = Ledger(directory, arguments, {})
         for leftover in self._directory.glob("**/.*.part"):
             leftover.unlink()
-        (self._directory / "prepared.json").unlink(missing_ok=True)
         ledger.write()
         return ledger
 

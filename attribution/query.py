@@ -6,14 +6,21 @@ which is exact whatever the index leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from attribution.batches import Batch, batch_of
-from attribution.capture import GradientCapture, gradient_stream
+from attribution.capture import (
+    BlockGradient,
+    DenseGradient,
+    GradientCapture,
+    PerExampleGradients,
+    gradient_stream,
+)
 from attribution.curvature import CurvatureStore
 from attribution.curvature.store import Solver
 from attribution.index import GradientIndex
@@ -23,8 +30,34 @@ from attribution.representation import RepresentationRecorder
 from attribution.task import Task
 from attribution.trajectory import Point, Trajectory
 
-Vectors = dict[str, Tensor]
+Vectors = Mapping[str, Tensor]
 """Q vectors by block, each (Q, *shape)."""
+
+
+class Preconditioned(Mapping[str, Tensor]):
+    """(H + λI)⁻¹ g by block, solved when a block is first looked at.
+
+    Args:
+        gradient: g.
+        solve: gives the blocks.
+    """
+
+    def __init__(self, gradient: Vectors, solve: Callable[[], Vectors]) -> None:
+        self.gradient = gradient
+        self._solve = solve
+
+    @cached_property
+    def _blocks(self) -> Vectors:
+        return self._solve()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._blocks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.gradient)
+
+    def __len__(self) -> int:
+        return len(self.gradient)
 
 
 @dataclass(frozen=True)
@@ -117,14 +150,20 @@ class Query:
         """Inner products of vectors (Q, *shape) with the training gradients at a point: float64 (Q, N), or (Q, n)."""
         if self.use_index:
             index = self.loaded.index
-            return index.dots(point.number, index.coordinates(point.number).query(vectors)).double()
-        return self._fresh(point, vectors)[0]
+            coordinates = index.coordinates(point.number)
+            if isinstance(vectors, Preconditioned):
+                # Stored rows are whitened: with the query's gradient whitened alike, their product is the influence.
+                asked = coordinates.rows(as_gradients(vectors.gradient))
+            else:
+                asked = coordinates.query(vectors)
+            return index.dots(point.number, asked).double()
+        return self._fresh(point, lambda gradients: gradients.dot(vectors), len(self.targets))
 
     def norms(self, point: Point) -> Tensor:
         """‖g_i‖ at a point, for each training example: (N,) or (len(positions),)."""
         if self.use_index:
             return self.loaded.index.norms(point.number).double()
-        return self._fresh(point, self.gradient(point))[1]
+        return self._fresh(point, lambda gradients: gradients.norm_squared().sqrt().unsqueeze(1), 1)[0]
 
     def norm(self, point: Point) -> Tensor:
         """‖g_f‖ at a point: (Q,)."""
@@ -141,19 +180,27 @@ class Query:
         return self._gradients[point.number]
 
     def preconditioned(self, point: Point, solver: Solver = "ekfac") -> Vectors:
-        """(H + λI)⁻¹ g_f at a point, by block."""
+        """(H + λI)⁻¹ g_f at a point, by block; with EK-FAC solved when a block is first looked at."""
         if self.refine and solver == "ekfac":
             solver = "cg"
         key = (point.number, solver)
         if key not in self._preconditioned:
-            curvature = self.loaded.curvature
-            found = curvature.solver(solver, point, self.reporter)
-            damping = curvature.damping_at(point, solver, self.reporter)
-            self._preconditioned[key] = found.inverse(self.gradient(point), damping)
-            residual = getattr(found, "residual", None)
-            if residual is not None:
-                self.residuals.append(residual)
+            self._preconditioned[key] = (
+                Preconditioned(self.gradient(point), lambda: self._solved(point, "ekfac"))
+                if solver == "ekfac"
+                else self._solved(point, solver)
+            )
         return self._preconditioned[key]
+
+    def _solved(self, point: Point, solver: Solver) -> Vectors:
+        curvature = self.loaded.curvature
+        found = curvature.solver(solver, point, self.reporter)
+        damping = curvature.damping_at(point, solver, self.reporter)
+        solved = found.inverse(dict(self.gradient(point)), damping)
+        residual = getattr(found, "residual", None)
+        if residual is not None:
+            self.residuals.append(residual)
+        return solved
 
     # -- representations ----------------------------------------------------------------------------------------
 
@@ -197,14 +244,13 @@ class Query:
     def _capture(self, point: Point) -> GradientCapture:
         return GradientCapture(self.task, self.loaded.trajectory.model_at(point))
 
-    def _fresh(self, point: Point, vectors: Vectors) -> tuple[Tensor, Tensor]:
-        """Exact inner products (Q, n) and norms (n,), from gradients computed now."""
+    def _fresh(self, point: Point, asked_of: Callable[[PerExampleGradients], Tensor], count: int) -> Tensor:
+        """What ``asked_of`` (B, count) says of exact gradients, computed now: float64 (count, n)."""
         total = self.task.size("train")
         asked = list(range(total)) if self.positions is None else list(self.positions)
         place = torch.empty(total, dtype=torch.long)
         place[torch.as_tensor(asked)] = torch.arange(len(asked))
-        dots = torch.empty(len(self.targets), len(asked), dtype=torch.float64)
-        norms = torch.empty(len(asked), dtype=torch.float64)
+        answers = torch.empty(count, len(asked), dtype=torch.float64)
         stream = gradient_stream(
             self.task,
             self._capture(point),
@@ -216,7 +262,12 @@ class Query:
             message=f"Exact gradients at step {point.step}",
         )
         for positions, gradients in stream:
-            rows = place[positions]
-            dots[:, rows] = gradients.dot(vectors).T.double().cpu()
-            norms[rows] = gradients.norm_squared().sqrt().double().cpu()
-        return dots, norms
+            answers[:, place[positions]] = asked_of(gradients).T.double().cpu()
+        return answers
+
+
+def as_gradients(vectors: Vectors) -> PerExampleGradients:
+    """Vectors by block in the form of captured gradients."""
+    count = len(next(iter(vectors.values())))
+    blocks: dict[str, BlockGradient] = {name: DenseGradient(block) for name, block in vectors.items()}
+    return PerExampleGradients(blocks, torch.zeros(count), torch.zeros(count, 1))

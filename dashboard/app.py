@@ -48,6 +48,12 @@ def main() -> None:
                 help="The training examples behind one prediction: culprits and helpers.",
             ),
             st.Page(
+                HERE / PAGES["compare"],
+                title="Compare",
+                icon=":material/balance:",
+                help="Several methods on one prediction: how far they agree, and what each lists first.",
+            ),
+            st.Page(
                 HERE / PAGES["preview"],
                 title="Preview",
                 icon=":material/preview:",

@@ -22,6 +22,7 @@ from rich.progress import (
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -182,6 +183,8 @@ class _Bar:
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
             redirect_stdout=False,
@@ -205,6 +208,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._kind = ""
+        self._started = time.monotonic()
         self._written = 0.0
 
     def __call__(self, fraction: float, message: str) -> None:
@@ -212,7 +216,9 @@ class _Lines:
         kind = re.sub(r"\d[\d,.]*", "#", message)
         if kind == self._kind and now - self._written < LINE_INTERVAL:
             return
-        sys.stderr.write(f"{message} ({fraction:.0%})\n")
+        left = (now - self._started) * (1 - fraction) / fraction if fraction > 0.05 else 0.0
+        remaining = f", about {left:.0f} s left" if left >= 5 else ""
+        sys.stderr.write(f"{message} ({fraction:.0%}{remaining})\n")
         sys.stderr.flush()
         self._kind, self._written = kind, now
 

@@ -78,6 +78,13 @@ def explain(
         Path | None,
         typer.Option("--scores", metavar="OUT.npy", help="Write all scores, float32, in training order."),
     ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Invert the curvature exactly, by conjugate gradients: truer, slower."),
+    ] = False,
+    index: Annotated[
+        bool, typer.Option("--index/--no-index", help="Without the index, every score is exact; slower.")
+    ] = True,
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
@@ -90,7 +97,9 @@ def explain(
         ready.position("test", test_id)
         from attribution.engine import Engine
 
-        explanation = Engine(ready).explain(test_id, method=method, measurement=measurement, reporter=rest)
+        explanation = Engine(ready).explain(
+            test_id, method=method, measurement=measurement, use_index=index, refine=refine, reporter=rest
+        )
     if scores is not None:
         _write_scores(scores, explanation.scores)
     document = explanation.contract(top)

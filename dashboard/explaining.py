@@ -11,10 +11,11 @@ from attribution.progress import Reporter
 from attribution.projects import Edit
 from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
-from dashboard.jobs import Job
+from dashboard.jobs import Interim, Job
 from dashboard.state import parameter
 
 if TYPE_CHECKING:
+    from attribution.comparison import Comparison
     from attribution.explanation import Explanation
 
 
@@ -82,6 +83,10 @@ def known_measurement(name: str, class_names: Sequence[str]) -> bool:
 def explanation_job(opened: Opened, question: Question, *, afresh: bool = False) -> Job:
     """The job that answers the question, started unless it is there already."""
     shelf = engine_shelf()
+    interim = Interim()
+
+    def show_early(found: Explanation) -> None:
+        interim.result = found
 
     def work(reporter: Reporter) -> Explanation:
         engine = shelf.get(opened, reporter.share(0.0, 0.2))
@@ -90,6 +95,7 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
             question.example_id,
             method=question.method,
             measurement=question.measurement,
+            preliminary=show_early,
             reporter=reporter.share(0.2, 1.0),
         )
 
@@ -98,6 +104,39 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
         key=("explain", opened.key, question),
         kind="explain",
         title=f"Explaining example {question.example_id}",
+        lane=WORK_LANE,
+        subject={"project": opened.reference, "example": question.example_id},
+        interim=interim,
+        afresh=afresh,
+    )
+
+
+def comparison_job(
+    opened: Opened, question: Question, methods: Sequence[str], *, afresh: bool = False
+) -> Job:
+    """The job that explains the question's example by several methods, started unless it is there already."""
+    shelf = engine_shelf()
+
+    def work(reporter: Reporter) -> Comparison:
+        engine = shelf.get(opened, reporter.share(0.0, 0.2))
+        explanations = []
+        for done, method in enumerate(methods):
+            share = reporter.share(0.2 + 0.8 * done / len(methods), 0.2 + 0.8 * (done + 1) / len(methods))
+            share(0.0, f"Scoring by {method}")
+            explanations.append(
+                engine.explain(
+                    question.example_id, method=method, measurement=question.measurement, reporter=share
+                )
+            )
+        from attribution.comparison import compare
+
+        return compare(explanations)
+
+    return job_queue().submit(
+        work,
+        key=("compare", opened.key, question.example_id, question.measurement, tuple(methods)),
+        kind="compare",
+        title=f"Comparing methods on example {question.example_id}",
         lane=WORK_LANE,
         subject={"project": opened.reference, "example": question.example_id},
         afresh=afresh,

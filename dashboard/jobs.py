@@ -28,6 +28,13 @@ log = logging.getLogger("tracefix.jobs")
 
 
 @dataclass
+class Interim:
+    """What a job has to show before it is finished; its work fills it in."""
+
+    result: Any = None
+
+
+@dataclass
 class Job:
     """One piece of work and how far it is.
 
@@ -38,6 +45,7 @@ class Job:
         key: equal keys mean equal work.
         lane: jobs of one lane run one after the other.
         subject: ids a page needs to link back (project, example).
+        interim: a first result, where the work has one before it is done.
     """
 
     id: str
@@ -46,6 +54,7 @@ class Job:
     key: Hashable
     lane: str
     subject: dict[str, str] = field(default_factory=dict)
+    interim: Interim = field(default_factory=Interim)
     state: JobState = "queued"
     fraction: float = 0.0
     message: str = "Waiting to start"
@@ -112,18 +121,20 @@ class JobQueue:
         title: str,
         lane: str,
         subject: dict[str, str] | None = None,
+        interim: Interim | None = None,
         afresh: bool = False,
     ) -> Job:
         """Queue the work, or return the job of the same key that is waiting, running or finished.
 
         Args:
+            interim: what the work fills in before it is done.
             afresh: a finished job of the same key is not good enough.
         """
         with self._lock:
             for job in reversed(self._jobs.values()):
                 if job.key == key and not (afresh and job.finished):
                     return job
-            job = Job(uuid.uuid4().hex[:10], kind, title, key, lane, subject or {})
+            job = Job(uuid.uuid4().hex[:10], kind, title, key, lane, subject or {}, interim or Interim())
             self._jobs[job.id] = job
             self._waiting.setdefault(lane, deque()).append((job, work))
             if lane not in self._running:

@@ -14,6 +14,7 @@ PAGES = {
     "projects": "app_pages/projects.py",
     "mispredictions": "app_pages/mispredictions.py",
     "investigate": "app_pages/investigate.py",
+    "compare": "app_pages/compare.py",
     "preview": "app_pages/preview.py",
     "history": "app_pages/history.py",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import streamlit as st
 
 from dashboard.engines import job_queue
@@ -13,6 +15,14 @@ POLL_SECONDS = 0.4
 
 PATIENCE = 0.3
 """Seconds for which a page waits for a quick job, so that it needs no second drawing."""
+
+
+def wait_for_something(job: Job) -> None:
+    """Wait `PATIENCE` for the job, or until it has a first result to show."""
+    deadline = time.monotonic() + PATIENCE
+    while job.interim.result is None and time.monotonic() < deadline:
+        if job.wait(0.02):
+            return
 
 
 def show_progress(job: Job, key: str) -> None:

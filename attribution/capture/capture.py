@@ -7,7 +7,7 @@ example b alone). Gradients of the parameters themselves are never formed by aut
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,15 @@ class PerExampleGradients:
     values: Tensor
     logits: Tensor
 
+    def memory(self) -> int:
+        """Bytes that the captured tensors take."""
+        return sum(block.memory() for block in self.blocks.values())
+
     def dense(self) -> dict[str, Tensor]:
         """The gradients as tensors (B, *shape), by block."""
         return {name: block.dense() for name, block in self.blocks.items()}
 
-    def dot(self, vectors: dict[str, Tensor]) -> Tensor:
+    def dot(self, vectors: Mapping[str, Tensor]) -> Tensor:
         """Inner products (B, Q) with Q gradients given by block (Q, *shape)."""
         return torch.stack([block.dot(vectors[name]) for name, block in self.blocks.items()]).sum(dim=0)
 

@@ -36,6 +36,10 @@ class BlockGradient(Protocol):
         """Σ_b (left @ G_b @ rightᵀ)², elementwise: (p, q), or (q,) for a vector block."""
         ...
 
+    def memory(self) -> int:
+        """Bytes that the stored tensors take."""
+        ...
+
     def dot(self, vectors: Tensor) -> Tensor:
         """Inner products with Q gradients of the same block, (Q, O, I) or (Q, P): shape (B, Q)."""
         ...
@@ -62,11 +66,18 @@ def narrowed(values: Tensor, side: Side) -> Tensor:
 
 @dataclass
 class FactoredGradient:
-    """Gradient of a matrix block from its two factors: left (B, T, O) and right (B, T, I)."""
+    """Gradient of a matrix block from its two factors: left (B, T, O) and right (B, T, I).
+
+    ``padded`` says that positions without gradient may be padding (tokens), and not merely silent (pixels).
+    """
 
     left: Tensor
     right: Tensor
+    padded: bool = True
     _formed: Tensor | None = field(default=None, repr=False)
+
+    def memory(self) -> int:
+        return self.left.nbytes + self.right.nbytes
 
     @property
     def smaller_formed(self) -> bool:
@@ -86,6 +97,8 @@ class FactoredGradient:
     def dot(self, vectors: Tensor) -> Tensor:
         queries, rows, columns = vectors.shape
         examples, positions, _ = self.left.shape
+        if queries == 1 and not self.smaller_formed:  # one plain product, as large as the layer's own
+            return ((self.right @ vectors[0].T) * self.left).sum(dim=(1, 2)).unsqueeze(1)
         many = positions > 1 and queries > 1 and examples * rows * columns <= _DENSE_LIMIT
         if self.smaller_formed or many:
             return self.dense().flatten(1) @ vectors.flatten(1).T
@@ -137,6 +150,9 @@ class EmbeddingGradient:
     right: Tensor
     rows: int
 
+    def memory(self) -> int:
+        return self.ids.nbytes + self.right.nbytes
+
     def dense(self) -> Tensor:
         examples, _, width = self.right.shape
         result = self.right.new_zeros(examples, self.rows, width)
@@ -186,6 +202,9 @@ class DenseGradient:
 
     values: Tensor
 
+    def memory(self) -> int:
+        return self.values.nbytes
+
     def dense(self) -> Tensor:
         return self.values
 
@@ -222,6 +241,7 @@ def joined(parts: list[BlockGradient]) -> BlockGradient:
         return FactoredGradient(
             torch.cat([part.left for part in factored], dim=1),
             torch.cat([part.right for part in factored], dim=1),
+            all(part.padded for part in factored),
         )
     looked_up = [part for part in parts if isinstance(part, EmbeddingGradient)]
     if len(looked_up) == len(parts):

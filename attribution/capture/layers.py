@@ -148,7 +148,8 @@ class ConvolutionLayer(_MatrixLayer):
 
     def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
         patches = unfolded(self.module, inputs)
-        return FactoredGradient(output_gradient.flatten(2).transpose(1, 2), self._right(patches))
+        left = output_gradient.flatten(2).transpose(1, 2)
+        return FactoredGradient(left, self._right(patches), padded=False)
 
     def _weight_gradient(self, block: Tensor) -> Tensor:
         outputs, channels, *kernel = self._parameter("weight").shape

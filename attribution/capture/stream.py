@@ -13,6 +13,9 @@ from attribution.errors import NumericalError
 from attribution.progress import SILENT, Reporter
 from attribution.task import Task
 
+MEMORY_BUDGET = 2**31
+"""Bytes that the captured layer inputs and output gradients of a batch may take."""
+
 
 def gradient_stream(
     task: Task,
@@ -28,7 +31,8 @@ def gradient_stream(
 ) -> Iterator[tuple[Tensor, PerExampleGradients]]:
     """Dataset positions (B,) and gradients, for all examples of a split or those at ``positions``.
 
-    A batch that does not fit the device's memory is halved, as often as it takes.
+    What is captured of a batch stays within `MEMORY_BUDGET`: examples that turn out larger come in smaller batches. A
+    batch that does not fit the device's memory all the same is halved, as often as it takes.
 
     Args:
         value_at: the value function for a batch of given dataset positions (B,).
@@ -39,8 +43,13 @@ def gradient_stream(
     """
     size = task.size(split) if positions is None else len(positions)
     work = batches(task, split, batch_size, positions)
+    affordable = batch_size
     for batch in reporter.track(work, batch_count(size, batch_size), message):
-        yield from _in_pieces(capture, batch, value_at, device)
+        for piece in batch.pieces(affordable):
+            for rows, gradients in _in_pieces(capture, piece, value_at, device):
+                yield rows, gradients
+                each = max(gradients.memory() // len(rows), 1)
+                affordable = min(max(MEMORY_BUDGET // each, 1), batch_size)
 
 
 def _in_pieces(
@@ -64,5 +73,5 @@ def _in_pieces(
             "The gradient of a single example does not fit into the device's memory: use --device cpu, or "
             "shorter inputs."
         )
-    for half in batch.halves():
+    for half in batch.pieces((len(batch) + 1) // 2):
         yield from _in_pieces(capture, half, value_at, device)

@@ -11,7 +11,7 @@ data would give the empirical Fisher).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class EKFAC:
         """
         return self.mapped(vectors, lambda eigenvalues: 1 / (eigenvalues + damping))
 
-    def mapped(self, vectors: dict[str, Tensor], spectrum: Spectrum) -> dict[str, Tensor]:
+    def mapped(self, vectors: Mapping[str, Tensor], spectrum: Spectrum) -> dict[str, Tensor]:
         """``f(H) v`` for Q vectors by block (Q, *shape), with f given on the eigenvalues.
 
         Raises:
@@ -242,11 +242,12 @@ class _Moments:
 
     def add(self, block: BlockGradient) -> None:
         if isinstance(block, FactoredGradient):
-            # Positions without gradient (padding, tokens that do not matter) say nothing about the parameters.
-            used = (block.left != 0).any(dim=2).flatten()
             left, right = block.left.flatten(0, 1), block.right.flatten(0, 1)
-            if not bool(used.all()):
-                left, right = left[used], right[used]
+            if block.padded:
+                # Tokens without gradient (padding, or read by nothing) say nothing about the parameters.
+                used = (left != 0).any(dim=1)
+                if not bool(used.all()):
+                    left, right = left[used], right[used]
             self._left = _plus(self._left, _second_moment(left))
             self._right = _plus(self._right, _second_moment(right))
         elif isinstance(block, EmbeddingGradient):

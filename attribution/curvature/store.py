@@ -12,7 +12,7 @@ import torch
 from attribution.capture import GradientCapture
 from attribution.curvature.arnoldi import Arnoldi, fit_arnoldi
 from attribution.curvature.conjugate_gradient import ConjugateGradient
-from attribution.curvature.damping import WHOLE_MATRIX, Damping, automatic_damping
+from attribution.curvature.damping import Damping, automatic_damping
 from attribution.curvature.datainf import DataInf
 from attribution.curvature.ekfac import EKFAC, fit_mean_ekfac
 from attribution.curvature.exact import ExactCurvature, fit_exact
@@ -98,10 +98,8 @@ class CurvatureStore:
 
     def damping_at(self, point: Point, solver: Solver, reporter: Reporter) -> float:
         """λ at a point for a solver, in the curvature's unit."""
-        scale = WHOLE_MATRIX if solver in ("exact", "cg", "lissa") else 1.0
-        if not self.damping.relative:
-            return scale * self.damping.value
-        return scale * self.damping.absolute(self.at(point, reporter).mean_eigenvalue())
+        rule = self.damping.refined() if solver in ("exact", "cg", "lissa") else self.damping
+        return rule.absolute(self.at(point, reporter).mean_eigenvalue()) if rule.relative else rule.value
 
     def solver(self, name: Solver, point: Point, reporter: Reporter) -> Inverse:
         """A way of applying (H + λI)⁻¹ at a point. Valid until the model is moved to another point.

@@ -9,6 +9,7 @@ of the 50 strongest examples among their 200 strongest, a random projection of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Coordinates:
         ]
         return torch.cat(parts, dim=1)
 
-    def query(self, vectors: dict[str, Tensor]) -> Tensor:
+    def query(self, vectors: Mapping[str, Tensor]) -> Tensor:
         """Q vectors by block (Q, *shape) so that ``rows @ query.T`` is about their products with gradients."""
         parts = [
             kept.of(DenseGradient(vectors[name]).project(kept.left, kept.right)) / kept.scale

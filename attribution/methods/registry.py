@@ -6,6 +6,7 @@ import difflib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,7 +96,7 @@ class Direction:
     """``factor`` times vectors by block (Q, *shape), to be multiplied with the training gradients at a point."""
 
     point: Point
-    vectors: dict[str, Tensor]
+    vectors: Mapping[str, Tensor]
     factor: float
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from attribution.methods import availability, list_methods
+from dashboard.cards import cards
 from dashboard.components.belief import belief
-from dashboard.components.influence import Card, CardColumn, influence
+from dashboard.components.influence import CardColumn, influence
 from dashboard.current import Opened, current_example, current_project
 from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import calm, escaped, problem
-from dashboard.state import filters, set_parameters, travel
+from dashboard.state import filters, go, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.mispredictions import filtered, neighbours
-from dashboard.waiting import PATIENCE, POLL_SECONDS, show_progress
+from dashboard.waiting import POLL_SECONDS, show_progress, wait_for_something
+
+if TYPE_CHECKING:
+    from attribution.explanation import Explanation
 
 SHOWN = (10, 20, 50)
 
@@ -159,28 +163,6 @@ def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
     )
 
 
-def cards(described: list[dict[str, Any]], class_names: list[str]) -> list[Card]:
-    """The engine's cards as the component draws them; near-duplicates name the card they repeat."""
-    result = []
-    for card in described:
-        original = card.get("original_label")
-        planted = None if original is None or original != original else class_names[int(original)]
-        result.append(
-            Card(
-                id=card["id"],
-                score=card["score"],
-                label=card["label"],
-                input=card["input"],
-                suspected=card["suspected_label_error"],
-                suggested=card["suggested_label"],
-                duplicate_of=card["duplicate_of"],
-                copies=sum(other["duplicate_of"] == card["id"] for other in described),
-                planted=planted if planted != card["label"] else None,
-            )
-        )
-    return result
-
-
 def view_switch(opened: Opened) -> View:
     """How many cards, and whether errors that were planted on purpose are marked."""
     top = st.segmented_control(
@@ -199,9 +181,8 @@ def view_switch(opened: Opened) -> View:
     return View(top or SHOWN[0], reveal)
 
 
-def draw_influence(opened: Opened, question: Question, view: View, job: Job) -> None:
-    """Culprits and helpers of a finished explanation, the trust line above them."""
-    explanation = job.result
+def draw_influence(opened: Opened, question: Question, view: View, explanation: Explanation) -> None:
+    """Culprits and helpers of an explanation, the trust line above them."""
     names = opened.project.class_names
     tray = tray_of(opened, question.example_id)
     about_culprits, about_helpers = subtitles(explanation.example, question.measurement)
@@ -243,11 +224,15 @@ def explain_again(opened: Opened, question: Question) -> None:
 
 def explanation(opened: Opened, question: Question, view: View, job: Job) -> None:
     """The explanation as far as it is: progress, result, or what went wrong."""
-    if not job.finished:
+    early = job.interim.result
+    if not job.finished and early is not None:
+        draw_influence(opened, question, view, early)
+        st.caption("The strongest are being scored once more, exactly; the order may still change a little.")
+    elif not job.finished:
         st.subheader("Looking for the training examples behind this prediction", anchor=False)
         show_progress(job, "explanation")
     elif job.state == "done":
-        draw_influence(opened, question, view, job)
+        draw_influence(opened, question, view, job.result)
     else:
         if job.state == "cancelled":
             st.info("The explanation was cancelled.", icon=":material/cancel:")
@@ -283,6 +268,9 @@ for complaint in complaints:
 with st.container(horizontal=True, vertical_alignment="center", key="switches"):
     method_switch(opened, question)
     measurement_switch(opened, question, example["predicted"])
+    if st.button("Compare methods", key="compare", icon=":material/balance:"):
+        go("compare", question.parameters(opened))
+        travel()
     view = view_switch(opened)
 
 st.html(PINNED)
@@ -301,7 +289,7 @@ with example_side, st.container(key="pinned"):
     st.caption(f"Loss {example['loss']:.2f} nats")
 with influence_side:
     job = explanation_job(opened, question)
-    job.wait(PATIENCE)
+    wait_for_something(job)
     if job.finished:
         explanation(opened, question, view, job)
     else:

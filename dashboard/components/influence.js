@@ -47,7 +47,7 @@ function weightControl(card, chosen, choose) {
   }, chosen ? "✓ Up-weight" : "Up-weight")]
 }
 
-function cardOf(card, role, component, choose) {
+function cardOf(card, { role, largest }, component, choose) {
   const { data } = component
   const chosen = data.chosen[card.id]
   const controls = role === "culprits"
@@ -79,7 +79,7 @@ function cardOf(card, role, component, choose) {
           h("div", { class: "label" }, h("span", { class: "muted" }, "label "), card.label),
           h("div", { class: "muted small clip", title: card.id }, `#${card.id}`)),
         h("div", { class: "controls" }, ...controls)),
-      scoreBar(card.score, data.largest),
+      scoreBar(card.score, largest),
       flags(card, data.reveal)))
   return item
 }
@@ -92,7 +92,7 @@ export default function (component) {
       h("h3", {}, h("span", { class: "glyph", "aria-hidden": true }, column.role === "culprits" ? "▲" : "▼"), column.title),
       h("p", { class: "muted small" }, column.subtitle),
       column.cards.length
-        ? h("ol", {}, ...column.cards.map((card) => cardOf(card, column.role, component, choose)))
+        ? h("ol", {}, ...column.cards.map((card) => cardOf(card, column, component, choose)))
         : h("p", { class: "muted" }, column.empty)))
-  show(parentElement, h("div", { class: "columns" }, ...columns))
+  show(parentElement, h("div", { class: `columns ${columns.length > 2 ? "many" : ""}` }, ...columns))
 }

@@ -53,12 +53,14 @@ def influence(
     chosen: Mapping[str, tuple[str, str | None]],
     reveal: bool,
     on_choose: Callable[[str, str | None, str | None], None],
+    own_scales: bool = False,
 ) -> None:
     """Draw the columns.
 
     Args:
         chosen: action and class name by training id, for the examples in the fix tray.
         reveal: whether planted label errors are marked.
+        own_scales: whether score bars are as long as the column's own largest score says, where units differ.
         on_choose: called with training id, action (None takes it out of the tray) and class name.
     """
 
@@ -67,16 +69,20 @@ def influence(
         if choice is not None:
             on_choose(str(choice["id"]), choice["action"], choice["label"])
 
-    scores = [abs(card.score) for column in columns for card in column.cards]
+    def largest(compared: Sequence[CardColumn]) -> float:
+        return max((abs(card.score) for column in compared for card in column.cards), default=1.0)
+
     _mount(
         key=key,
         data={
-            "columns": [asdict(column) for column in columns],
+            "columns": [
+                asdict(column) | {"largest": largest([column] if own_scales else columns)}
+                for column in columns
+            ],
             "kind": kind,
             "classes": list(classes),
             "chosen": {name: {"action": action, "label": label} for name, (action, label) in chosen.items()},
             "reveal": reveal,
-            "largest": max(scores, default=1.0),
         },
         on_choose_change=choose,
     )

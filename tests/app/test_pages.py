@@ -92,6 +92,24 @@ def test_investigate_shows_what_the_engine_says(
     assert beliefs["predicted"] == example["predicted"]
 
 
+def test_compare_puts_the_methods_of_the_link_side_by_side(
+    projects: Path, prepared_digits: Project, open_page: OpenPage
+) -> None:
+    example = prepared_digits.mispredictions()[0]
+    app = open_page("compare", project="digits", example=example["id"], methods="ekfac,grad_dot,nonsense")
+    data = until_shown(app, "compared")
+    assert calm(app)
+    engine = Engine(prepared_digits)
+    assert [column["title"] for column in data["columns"]] == [
+        "Influence function (EK-FAC)",
+        "Gradient dot product",
+    ]
+    for column, method in zip(data["columns"], ("ekfac", "grad_dot"), strict=True):
+        expected = engine.explain(example["id"], method=method).culprits(5)
+        assert [card["id"] for card in column["cards"]] == [card["id"] for card in expected]
+        assert column["largest"] == max(card["score"] for card in column["cards"])
+
+
 def test_reveal_marks_the_planted_errors(
     projects: Path, prepared_digits: Project, open_page: OpenPage
 ) -> None:

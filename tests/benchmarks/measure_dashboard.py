@@ -60,7 +60,7 @@ LIBRARY = """
       const id = row.querySelector("a").getAttribute("aria-label").split(" ")[1].replace(":", "")
       row.click()
       return wait(() => location.search.includes(`example=${id}`) && all(".card.culprits").length === 10
-        && all(".belief img").some((image) => image.alt.startsWith(`example ${id},`)))
+        && all(".belief img").every((image) => image.alt.startsWith(`example ${id},`)))
     },
     next: async () => {
       await wait(() => quiet() && all(".st-key-next button").length && all(".belief img").length
@@ -94,16 +94,25 @@ def main() -> None:
     )
     parser.add_argument("--starts", type=int, default=5, help="how often the server is started")
     parser.add_argument("--clicks", type=int, default=20, help="repetitions of each interaction")
+    parser.add_argument(
+        "--lists", nargs="*", default=[], metavar="PROJECT", help="more samples whose lists are timed"
+    )
+    parser.add_argument("--projects", type=Path, help="where samples lie that are prepared already")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of words")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        projects = Path(place) / "projects"
+        projects = options.projects or Path(place) / "projects"
         os.environ["TRACEFIX_HOME"] = str(Path(place) / "home")
-        open_prepared("digits", projects)
+        for sample in ("digits", *options.lists):
+            open_prepared(sample, projects)
         with sync_playwright() as playwright:
             browser = launched(playwright)
             results = {"first page": first_page(browser, projects, options.starts)}
             results |= clicks(browser, projects, options.clicks)
+            for sample in options.lists:
+                results |= {
+                    f"row to list, {sample}": (lists(browser, projects, sample, options.clicks), LIST_TARGET)
+                }
             browser.close()
     report = {name: summary(times, target) for name, (times, target) in results.items()}
     report["load"] = {"average": os.getloadavg()[0], "cores": os.cpu_count()}
@@ -165,6 +174,23 @@ def clicks(browser: Browser, projects: Path, count: int) -> dict[str, tuple[list
         results["card to fix tray"] = (measured("choose", lambda n: n % 10, None), CLICK_TARGET)
         page.close()
         return results
+
+
+def lists(browser: Browser, projects: Path, sample: str, count: int) -> list[float]:
+    """Seconds from a click on a misprediction to its first list, each of another example; the first is left out."""
+    with server(projects) as address:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        until_answering(page, address)
+        times = []
+        for number in range(count + 1):
+            page.goto(f"{address}/mispredictions?project={sample}")
+            expect(page.locator("tbody tr.opens").first).to_be_visible(timeout=PATIENCE)
+            page.evaluate(LIBRARY)
+            times.append(float(page.evaluate("n => measure.row(n)", number)))
+            # The exact scores of one list must not stand in the way of the next one.
+            expect(page.get_by_text("scored once more, exactly")).to_have_count(0, timeout=PATIENCE)
+        page.close()
+        return times[1:]
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""The engine's described training examples as the cards that pages draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboard.components.influence import Card
+
+
+def cards(described: list[dict[str, Any]], class_names: list[str]) -> list[Card]:
+    """Cards of one column; near-duplicates name the card they repeat."""
+    result = []
+    for card in described:
+        original = card.get("original_label")
+        planted = None if original is None or original != original else class_names[int(original)]
+        result.append(
+            Card(
+                id=card["id"],
+                score=card["score"],
+                label=card["label"],
+                input=card["input"],
+                suspected=card["suspected_label_error"],
+                suggested=card["suggested_label"],
+                duplicate_of=card["duplicate_of"],
+                copies=sum(other["duplicate_of"] == card["id"] for other in described),
+                planted=planted if planted != card["label"] else None,
+            )
+        )
+    return result
