@@ -21,6 +21,7 @@ from attribution.errors import MissingRequirementError, NumericalError, ProjectE
 from attribution.explanation import Explanation
 from attribution.fixing import FixRequest, run_fix, suggested_edits
 from attribution.index import GradientIndex, IndexBuilder
+from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
     DirectionalMethod,
@@ -36,6 +37,7 @@ from attribution.projects import Edit, FixRecord, Project
 from attribution.projects.ledger import Ledger
 from attribution.projects.locking import exclusive
 from attribution.query import Loaded, Query, Target
+from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_set
 from attribution.sources import load_task
 from attribution.trajectory import Trajectory
 from attribution.trust import trust_of
@@ -80,8 +82,10 @@ class Engine:
             train_labels=labels_of(self.task, "train"),
             device=self.device,
             batch_size=batch_size,
+            texts=lambda split: project.examples(split)["text"].tolist(),
         )
         self._lock = threading.RLock()
+        self._fitted: set[str] = set()
         self._remembered: OrderedDict[tuple[str, str, str, bool, bool], Explanation] = OrderedDict()
 
     def explain(
@@ -180,6 +184,39 @@ class Engine:
             query = Query(self._loaded, [self._target(test_id, measurement)])
             return break_down(query, chosen.directions(query), position)
 
+    def flipping_set(
+        self, test_id: str, *, largest: int = 50, per_round: int = 1, penalty: float = HEAD_PENALTY
+    ) -> FlippingSet:
+        """A small set of training examples without which the refitted last layer predicts a test example otherwise.
+
+        Whether the whole model follows is for `verify` to say: everything before the last layer is held fixed here.
+
+        Args:
+            largest: examples in the set at most.
+            per_round: chosen before scores are computed again.
+            penalty: L2 strength of the refits.
+
+        Raises:
+            NotFoundError: no such example.
+            MissingRequirementError: the logits do not come out of a linear layer.
+        """
+        problem = method_named("representer").missing(self.facts)
+        if problem is not None:
+            raise MissingRequirementError(f"A flipping set cannot be found here. {problem}")
+        with self._lock:
+            query = Query(self._loaded, [self._target(test_id, "margin")])
+            removal = HeadRemoval(
+                inputs=with_ones(query.representations(query.final)),
+                labels=query.labels(),
+                classes=len(self.task.class_names),
+                loss=self.task.loss,
+                penalty=penalty,
+                test_input=with_ones(query.test_representation(query.final)),
+                test_label=query.test_labels(),
+                value=query.targets[0].measurement.value,
+            )
+            return smallest_flipping_set(removal, largest, per_round)
+
     def suggest(self, explanation: Explanation, *, strategy: str = "helpers", top: int = 10) -> list[Edit]:
         """The edits a strategy proposes for an explanation: the ``top`` training examples and what to do with each.
 
@@ -271,7 +308,8 @@ class Engine:
         """Let the index cover the points of the run that a method looks at."""
         loaded = self._loaded
         missing = [number for number in method.points(self.facts) if not loaded.index.has(number)]
-        if not missing:
+        fitted = method.info.name in self._fitted or type(method).fit is Method.fit
+        if not missing and fitted:
             return
         with exclusive(self.project.directory, reporter):
             loaded.index.ledger.reload()
@@ -287,8 +325,10 @@ class Engine:
                 batch_size=loaded.batch_size,
             )
             for done, number in enumerate(missing):
-                share = reporter.share(done / len(missing), (done + 1) / len(missing))
-                builder.build(loaded.trajectory.points[number], share)
+                share = reporter.share(done / (len(missing) + 1), (done + 1) / (len(missing) + 1))
+                builder.build(loaded.trajectory.point(number), share)
+            method.fit(loaded, reporter.share(len(missing) / (len(missing) + 1), 1.0))
+            self._fitted.add(method.info.name)
 
     def _explained(
         self,

@@ -38,6 +38,7 @@ from attribution.representation import head_name
 from attribution.sources import load_task
 from attribution.task import Task
 from attribution.trajectory import Trajectory
+from attribution.turnover import turnover_layers
 
 INDEX, FROZEN = "index", "frozen"
 """Folders within the prepared directory."""
@@ -119,13 +120,13 @@ class _Preparation:
         task = load_task(self._project)
         _check_labels(task)
         trajectory = Trajectory(task, self._device)
-        facts = _facts(task, trajectory)
         model = trajectory.model_at(trajectory.final)
-        covered = {*facts.followed, *facts.traced, facts.final}
+        covered = {p.number for p in (*trajectory.followed, *trajectory.traced, trajectory.final)}
         plan = plan_index(GradientCapture(task, model).shapes, task.size("train"), len(covered))
         ledger = self._resume_or_clear(sources, plan, task.size("train"))
 
         kind = self._write_examples(task, report.share(0.02, 0.06))
+        facts = _facts(task, trajectory, kind)
         batch_size = gradient_batch_size(task)
         frozen.build(
             task,
@@ -155,7 +156,7 @@ class _Preparation:
             report(0.25, f"The gradient index will take {cost.words}")
         for done, number in enumerate(points):
             share = report.share(0.25 + 0.74 * done / len(points), 0.25 + 0.74 * (done + 1) / len(points))
-            builder.build(trajectory.points[number], share)
+            builder.build(trajectory.point(number), share)
         logits = GradientIndex(ledger).array(facts.final, "logits")
         train_table = prediction_table(task, "train", logits, labels_of(task, "train"))
         _write_table(train_table, self._directory / "train_predictions.parquet")
@@ -248,19 +249,24 @@ class _Preparation:
         return table
 
 
-def _facts(task: Task, trajectory: Trajectory) -> ProjectFacts:
+def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
     model = trajectory.model_at(trajectory.final)
     head, problem = _head(task, model)
     return ProjectFacts(
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        n_train=task.size("train"),
+        kind=kind,
         checkpoints=len(task.checkpoints),
         learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
         final=trajectory.final.number,
         followed=tuple(point.number for point in trajectory.followed),
         traced=tuple(point.number for point in trajectory.traced),
+        segment_means=tuple(point.number for point in trajectory.segment_means),
         optimizer=task.optimizer,
         head=head,
         head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),
         head_problem=problem,
+        turnover=bool(turnover_layers(model)),
     )
 
 

@@ -21,7 +21,8 @@ from attribution.capture import (
     PerExampleGradients,
     gradient_stream,
 )
-from attribution.curvature import Curvature, CurvatureStore
+from attribution.curvature import CurvatureStore
+from attribution.curvature.store import Solver
 from attribution.index import GradientIndex
 from attribution.measurements import Measurement, logit_gradient, row_by_row
 from attribution.progress import SILENT, Reporter
@@ -76,6 +77,7 @@ class Loaded:
         head: name of the layer that reads the representation; empty where there is none.
         train_labels: class numbers (N,).
         device, batch_size: where and how fresh gradients are computed.
+        texts: the examples of a split as texts, where they are texts.
     """
 
     task: Task
@@ -86,6 +88,7 @@ class Loaded:
     train_labels: Tensor
     device: torch.device | str
     batch_size: int
+    texts: Callable[[str], list[str]]
 
 
 @dataclass
@@ -109,7 +112,7 @@ class Query:
     residuals: list[float] = field(default_factory=list)
     """Relative residual of each solve, where one was iterative."""
     _gradients: dict[int, Vectors] = field(default_factory=dict)
-    _preconditioned: dict[int, Preconditioned] = field(default_factory=dict)
+    _preconditioned: dict[tuple[int, Solver], Vectors] = field(default_factory=dict)
 
     # -- points of the run --------------------------------------------------------------------------------------
 
@@ -137,6 +140,10 @@ class Query:
         """The same query for some training examples only, answered without the index."""
         return replace(self, positions=list(positions), use_index=False)
 
+    def asked(self, rows: Tensor) -> Tensor:
+        """Of something per training example (N, ...) the rows in question."""
+        return rows if self.positions is None else rows[torch.as_tensor(list(self.positions))]
+
     # -- gradients ----------------------------------------------------------------------------------------------
 
     def dots(self, point: Point, vectors: Vectors) -> Tensor:
@@ -144,7 +151,7 @@ class Query:
         if self.use_index:
             index = self.loaded.index
             coordinates = index.coordinates(point.number)
-            if isinstance(vectors, Preconditioned) and not self.refine:
+            if isinstance(vectors, Preconditioned):
                 # Stored rows are whitened: with the query's gradient whitened alike, their product is the influence.
                 asked = coordinates.rows(as_gradients(vectors.gradient))
             else:
@@ -172,29 +179,34 @@ class Query:
             self._gradients[point.number] = found.dense()
         return self._gradients[point.number]
 
-    def preconditioned(self, point: Point) -> Vectors:
-        """(H + λI)⁻¹ g_f at a point, by block; solved when a block is first looked at."""
-        if point.number not in self._preconditioned:
-            self._preconditioned[point.number] = Preconditioned(
-                self.gradient(point), lambda: self._solved(point)
+    def preconditioned(self, point: Point, solver: Solver = "ekfac") -> Vectors:
+        """(H + λI)⁻¹ g_f at a point, by block; with EK-FAC solved when a block is first looked at."""
+        if self.refine and solver == "ekfac":
+            solver = "cg"
+        key = (point.number, solver)
+        if key not in self._preconditioned:
+            self._preconditioned[key] = (
+                Preconditioned(self.gradient(point), lambda: self._solved(point, "ekfac"))
+                if solver == "ekfac"
+                else self._solved(point, solver)
             )
-        return self._preconditioned[point.number]
+        return self._preconditioned[key]
 
-    def _solved(self, point: Point) -> Vectors:
-        curvature = self._solver(point)
-        rule = self.loaded.curvature.damping.refined() if self.refine else self.loaded.curvature.damping
-        damping = rule.absolute(curvature.mean_eigenvalue())
-        found = curvature.inverse(dict(self.gradient(point)), damping)
-        residual = getattr(curvature, "residual", None)
+    def _solved(self, point: Point, solver: Solver) -> Vectors:
+        curvature = self.loaded.curvature
+        found = curvature.solver(solver, point, self.reporter)
+        damping = curvature.damping_at(point, solver, self.reporter)
+        solved = found.inverse(dict(self.gradient(point)), damping)
+        residual = getattr(found, "residual", None)
         if residual is not None:
             self.residuals.append(residual)
-        return found
+        return solved
 
     # -- representations ----------------------------------------------------------------------------------------
 
     def representations(self, point: Point) -> Tensor:
         """Representations of the training examples at a point, (N, D) or (len(positions), D)."""
-        return self._asked(self.loaded.index.representations(point.number))
+        return self.asked(self.loaded.index.representations(point.number))
 
     def test_representation(self, point: Point) -> Tensor:
         """Representations (Q, D) of the test examples at a point."""
@@ -209,7 +221,7 @@ class Query:
 
     def labels(self) -> Tensor:
         """Class numbers of the training examples in question."""
-        return self._asked(self.loaded.train_labels)
+        return self.asked(self.loaded.train_labels)
 
     def test_labels(self) -> Tensor:
         """True class numbers (Q,) of the test examples."""
@@ -225,20 +237,12 @@ class Query:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _asked(self, rows: Tensor) -> Tensor:
-        return rows if self.positions is None else rows[torch.as_tensor(list(self.positions))]
-
     def _test_batch(self) -> Batch:
         positions = [target.position for target in self.targets]
         return batch_of(self.task, "test", positions).to(self.loaded.device)
 
     def _capture(self, point: Point) -> GradientCapture:
         return GradientCapture(self.task, self.loaded.trajectory.model_at(point))
-
-    def _solver(self, point: Point) -> Curvature:
-        if self.refine:
-            return self.loaded.curvature.refined(point, self.reporter)
-        return self.loaded.curvature.at(point, self.reporter)
 
     def _fresh(self, point: Point, asked_of: Callable[[PerExampleGradients], Tensor], count: int) -> Tensor:
         """What ``asked_of`` (B, count) says of exact gradients, computed now: float64 (count, n)."""

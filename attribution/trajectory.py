@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attribution.batches import evaluation_copy, load_checkpoint
 from attribution.task import Checkpoint, Task
 
 FOLLOWED = 12
 """Checkpoints that methods which add up the run look at: all, or of longer runs as many at even distances."""
+
+SEGMENTS = 3
+"""Parts of the run in each of which SOURCE takes curvature and gradients as constant (Bae et al. 2024: L = 3)."""
 
 TRACED = 3
 """Checkpoints that methods which average over the run look at, more of them early."""
@@ -30,6 +34,30 @@ class Point:
     learning_rate: float
     final: bool
     checkpoint: Checkpoint | None
+
+
+@dataclass(frozen=True)
+class MeanCheckpoint(Checkpoint):
+    """The mean of the parameters of several checkpoints."""
+
+    members: tuple[Checkpoint, ...] = ()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The mean of what is a floating-point number; of counters the last."""
+        total = dict(self.members[-1].tensors())
+        for checkpoint in self.members[:-1]:
+            for name, tensor in checkpoint.tensors().items():
+                if tensor.is_floating_point():
+                    total[name] = total[name] + tensor
+        count = len(self.members)
+        return {name: t / count if t.is_floating_point() else t for name, t in total.items()}
+
+
+def grouped(points: list[Point], count: int) -> list[list[Point]]:
+    """Consecutive points in ``count`` groups of nearly equal size; fewer where there are fewer points."""
+    count = min(count, len(points))
+    bounds = [round(number * len(points) / count) for number in range(count + 1)] if count else []
+    return [points[start:end] for start, end in pairwise(bounds)]
 
 
 def evenly_spaced(points: list[Point], count: int) -> list[Point]:
@@ -79,10 +107,15 @@ class Trajectory:
         self.checkpoint_points = [point for point in self.points if point.checkpoint is not None]
         self.followed = evenly_spaced(self.checkpoint_points, FOLLOWED)
         self.traced = geometrically_spaced(self.checkpoint_points, TRACED)
+        self.segment_means = self._means(grouped(self.followed, SEGMENTS))
 
     @property
     def final(self) -> Point:
         return next(point for point in self.points if point.final)
+
+    def point(self, number: int) -> Point:
+        """A point by number: one of the run, or the mean of a segment."""
+        return next(point for point in (*self.points, *self.segment_means) if point.number == number)
 
     def model_at(self, point: Point) -> nn.Module:
         """The model with the parameters of a point, in evaluation mode. Valid until the next call."""
@@ -92,6 +125,20 @@ class Trajectory:
                 load_checkpoint(self._model, point.checkpoint)
             self._at = point.number
         return self._model
+
+    def _means(self, groups: list[list[Point]]) -> list[Point]:
+        """For each group a point of its own with the mean parameters; of a single point that point itself."""
+        means = []
+        for number, group in enumerate(groups, start=len(self.points)):
+            members = tuple(p.checkpoint for p in group if p.checkpoint is not None)
+            last = members[-1]
+            mean = MeanCheckpoint(last.state_dict, last.learning_rate, last.step, members)
+            means.append(
+                group[0]
+                if len(group) == 1
+                else Point(number, last.step, float(last.learning_rate), False, mean)
+            )
+        return means
 
     def _equals_final(self, checkpoint: Checkpoint) -> bool:
         tensors = checkpoint.tensors()

@@ -76,12 +76,20 @@ def print_line(text: str | Text) -> None:
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    wrapped: Sequence[str] = (),
 ) -> None:
-    """Write a table to stdout; ``right`` names the columns aligned to the right."""
+    """Write a table to stdout.
+
+    ``right`` names the columns aligned to the right, ``wrapped`` those that may take several lines beside the last.
+    """
     table = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
     for column in columns:
-        folded = column == columns[-1]
+        folded = column == columns[-1] or column in wrapped
         table.add_column(
             column,
             justify="right" if column in right else "left",

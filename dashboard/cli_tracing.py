@@ -185,6 +185,7 @@ def methods(json: JsonOption = False) -> None:
         "Methods",
         ["name", "needs", "cost", "title and source"],
         [[m.name, ", ".join(m.needs) or "nothing more", m.cost, f"{m.title}: {m.citation}"] for m in known],
+        wrapped=["needs", "cost"],
     )
 
 

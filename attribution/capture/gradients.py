@@ -44,6 +44,10 @@ class BlockGradient(Protocol):
         """Inner products with Q gradients of the same block, (Q, O, I) or (Q, P): shape (B, Q)."""
         ...
 
+    def combine(self, weights: Tensor) -> Tensor:
+        """Q weighted sums Σ_b weights[b, q] G_b of the gradients: (Q, O, I) or (Q, P)."""
+        ...
+
     def norm_squared(self) -> Tensor:
         """Squared Euclidean norms (B,)."""
         ...
@@ -104,6 +108,11 @@ class FactoredGradient:
         mixed = torch.einsum("bto,qoi->btqi", self.left, vectors)
         return torch.einsum("btqi,bti->bq", mixed, self.right)
 
+    def combine(self, weights: Tensor) -> Tensor:
+        flat = self.right.flatten(0, 1)
+        weighted = [(self.left * column[:, None, None]).flatten(0, 1).T @ flat for column in weights.T]
+        return torch.stack(weighted)
+
     def norm_squared(self) -> Tensor:
         _, positions, rows = self.left.shape
         if self.smaller_formed or positions * positions > rows * self.right.shape[2]:
@@ -153,6 +162,13 @@ class EmbeddingGradient:
     def dot(self, vectors: Tensor) -> Tensor:
         return torch.stack([(vector[self.ids] * self.right).sum(dim=(1, 2)) for vector in vectors], dim=1)
 
+    def combine(self, weights: Tensor) -> Tensor:
+        width = self.right.shape[2]
+        result = self.right.new_zeros(weights.shape[1], self.rows, width)
+        for total, column in zip(result, weights.T, strict=True):
+            total.index_add_(0, self.ids.flatten(), (self.right * column[:, None, None]).flatten(0, 1))
+        return result
+
     def norm_squared(self) -> Tensor:
         same = (self.ids.unsqueeze(1) == self.ids.unsqueeze(2)).to(self.right.dtype)
         gram = torch.bmm(self.right, self.right.transpose(1, 2)) * same
@@ -194,6 +210,9 @@ class DenseGradient:
 
     def dot(self, vectors: Tensor) -> Tensor:
         return self.values.flatten(1) @ vectors.flatten(1).T
+
+    def combine(self, weights: Tensor) -> Tensor:
+        return torch.einsum("bq,b...->q...", weights, self.values)
 
     def norm_squared(self) -> Tensor:
         return self.values.flatten(1).square().sum(dim=1)

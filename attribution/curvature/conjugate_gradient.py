@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attribution.curvature.gauss_newton import GaussNewton, Vectors
-from attribution.curvature.protocol import Curvature
+from attribution.curvature.protocol import Inverse
 from attribution.errors import NumericalError
 from attribution.progress import SILENT, Reporter
 
@@ -25,9 +25,9 @@ class ConjugateGradient:
     """
 
     matrix: GaussNewton
-    preconditioner: Curvature | None = None
+    preconditioner: Inverse | None = None
     tolerance: float = 1e-2
-    max_iterations: int = 100
+    max_iterations: int = 500
     reporter: Reporter = SILENT
     residual: float = 0.0
     """Largest relative residual of the last solve."""
@@ -66,17 +66,11 @@ class ConjugateGradient:
             return solution
         raise NumericalError(
             f"Conjugate gradients did not converge: after {self.max_iterations} iterations the residual is "
-            f"{self.residual:.1e} instead of {self.tolerance:.0e}. Use the method without --refine."
+            f"{self.residual:.1e} instead of {self.tolerance:.0e}. Use the method ekfac, without --refine."
         )
 
     def _precondition(self, vectors: Vectors, damping: float) -> Vectors:
         return vectors if self.preconditioner is None else self.preconditioner.inverse(vectors, damping)
-
-    def mean_eigenvalue(self) -> float:
-        """The preconditioner's, which is fitted to the same matrix."""
-        if self.preconditioner is None:
-            raise NumericalError("Conjugate gradients alone do not know the mean eigenvalue: give a damping.")
-        return self.preconditioner.mean_eigenvalue()
 
 
 def _dot(first: Vectors, second: Vectors) -> Tensor:

@@ -9,7 +9,8 @@ a tenth of that is within .01 LDS of the best damping of all that were swept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+
+import numpy as np
 
 from attribution.task import Task
 
@@ -51,7 +52,7 @@ class Damping:
 def automatic_damping(task: Task) -> Damping:
     """0.1/(ηK) where the training record says ηK, else a tenth of the mean eigenvalue."""
     length = training_length(task)
-    if length is None:
+    if not length:
         return Damping(
             SHARE_OF_MEAN,
             relative=True,
@@ -63,23 +64,26 @@ def automatic_damping(task: Task) -> Damping:
 
 
 def training_length(task: Task) -> float | None:
-    """ηK: the sum of learning rates over all steps, divided by 1 - momentum; None where unknown or not SGD.
+    """ηK of the whole run; None where unknown or not SGD."""
+    last = task.checkpoints[-1].step if task.checkpoints else 0
+    return span_length(task, 0, max(task.steps or last, last))
 
-    Between the points at which the learning rate is known (start and checkpoints) it is taken as linear.
+
+def span_length(task: Task, start: int, end: int) -> float | None:
+    """ηK of the steps ``start`` to ``end``: the sum of their learning rates, divided by 1 - momentum.
+
+    Between the points at which the learning rate is known (start and checkpoints) it is taken as linear, before and
+    after them as constant. None where it is unknown or zero throughout the run, or where the optimizer is not SGD.
     """
     if task.optimizer != "sgd" or not 0 <= task.momentum < 1:
         return None
     known = {c.step: float(c.learning_rate) for c in task.checkpoints}
-    if task.learning_rate is not None and 0 not in known:
-        known[0] = task.learning_rate
-    if not known:
+    if task.learning_rate is not None:
+        known.setdefault(0, task.learning_rate)
+    if not any(rate > 0 for rate in known.values()):
         return None
-    last = max(known)
-    end = max(task.steps or last, last)
-    points = sorted(known.items())
-    if points[0][0] > 0:
-        points.insert(0, (0, points[0][1]))
-    if end > last:
-        points.append((end, known[last]))
-    total = sum((s1 - s0) * (r0 + r1) / 2 for (s0, r0), (s1, r1) in pairwise(points))
-    return total / (1 - task.momentum) if total > 0 else None
+    steps = sorted(known)
+    # The integral of the interpolated rate is exact where the pieces are cut at the known points.
+    cuts = [start, *(step for step in steps if start < step < end), end]
+    rates = np.interp(cuts, steps, [known[step] for step in steps])
+    return float(np.sum((rates[1:] + rates[:-1]) / 2 * np.diff(cuts))) / (1 - task.momentum)

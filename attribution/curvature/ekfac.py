@@ -11,7 +11,7 @@ data would give the empirical Fisher).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,10 @@ LARGEST_VECTOR_BASIS = 2048
 
 LARGEST_MATRIX_SIDE = 8192
 """Sides of a matrix block beyond this keep the standard basis (embedding tables, whose factor is diagonal anyway)."""
+
+
+Spectrum = Callable[[Tensor], Tensor]
+"""Eigenvalues of a block -> what each eigendirection is multiplied by."""
 
 
 @dataclass
@@ -77,9 +81,17 @@ class EKFAC:
         Raises:
             NumericalError: the result is not finite.
         """
+        return self.mapped(vectors, lambda eigenvalues: 1 / (eigenvalues + damping))
+
+    def mapped(self, vectors: Mapping[str, Tensor], spectrum: Spectrum) -> dict[str, Tensor]:
+        """``f(H) v`` for Q vectors by block (Q, *shape), with f given on the eigenvalues.
+
+        Raises:
+            NumericalError: the result is not finite.
+        """
         result = {}
         for name, block in self._blocks.items():
-            result[name] = block.rotate_back(block.rotate(vectors[name]) / (block.eigenvalues + damping))
+            result[name] = block.rotate_back(block.rotate(vectors[name]) * spectrum(block.eigenvalues))
             if not bool(torch.isfinite(result[name]).all()):
                 raise NumericalError(
                     f"The damped curvature of '{name}' cannot be inverted: use a larger damping, or another method."
@@ -144,9 +156,41 @@ def fit_ekfac(
     reporter: Reporter = SILENT,
     message: str = "Curvature",
 ) -> EKFAC:
-    """Fit EK-FAC at the parameters that ``capture.model`` has now: one pass for the bases, one for the eigenvalues.
+    """Fit EK-FAC at the parameters that ``capture.model`` has now; see `fit_mean_ekfac`."""
+    return fit_mean_ekfac(
+        task,
+        [lambda: capture],
+        device=device,
+        batch_size=batch_size,
+        seed=seed,
+        positions=positions,
+        probe=probe,
+        draws=draws,
+        reporter=reporter,
+        message=message,
+    )
+
+
+def fit_mean_ekfac(
+    task: Task,
+    captures: Sequence[Callable[[], GradientCapture]],
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int,
+    seed: int = 0,
+    positions: Sequence[int] | None = None,
+    probe: Probe = "signs",
+    draws: int = 1,
+    reporter: Reporter = SILENT,
+    message: str = "Curvature",
+) -> EKFAC:
+    """Fit EK-FAC to the mean curvature of several points of a run, all in one basis.
+
+    One pass per point for the bases (of the mean factors), one for the eigenvalues (the mean of each point's own in
+    that basis), as Bae et al. 2024 do.
 
     Args:
+        captures: each moves the model to its point when it is called.
         positions: training examples to fit on; all by default.
         probe: the random gradients that stand for the curvature (`attribution.curvature.probes`).
         draws: of them per example.
@@ -157,19 +201,23 @@ def fit_ekfac(
     probes = [Probes(probe, task.loss, task.size("train"), classes, seed + draw) for draw in range(draws)]
 
     def passes(share: Reporter, words: str) -> Iterator[PerExampleGradients]:
-        for draw, drawn in enumerate(probes):
-            stream = gradient_stream(
-                task,
-                capture,
-                drawn.at,
-                positions=positions,
-                batch_size=batch_size,
-                device=device,
-                reporter=share.share(draw / draws, (draw + 1) / draws),
-                message=words,
-            )
-            for _, gradients in stream:
-                yield gradients
+        total = len(captures) * draws
+        for number, moved in enumerate(captures):
+            capture = moved()
+            for draw, drawn in enumerate(probes):
+                done = number * draws + draw
+                stream = gradient_stream(
+                    task,
+                    capture,
+                    drawn.at,
+                    positions=positions,
+                    batch_size=batch_size,
+                    device=device,
+                    reporter=share.share(done / total, (done + 1) / total),
+                    message=words,
+                )
+                for _, gradients in stream:
+                    yield gradients
 
     moments: dict[str, _Moments] = {}
     for gradients in passes(reporter.share(0.0, 0.5), f"{message}: bases"):
@@ -181,7 +229,7 @@ def fit_ekfac(
         for name, gradient in gradients.blocks.items():
             squares = gradient.sum_of_squares(*(None if b is None else b.T for b in bases[name]))
             sums[name] = squares if name not in sums else sums[name] + squares
-    count = size * draws
+    count = size * draws * len(captures)
     return EKFAC({name: EigenBlock(left, right, sums[name] / count) for name, (left, right) in bases.items()})
 
 

@@ -10,6 +10,9 @@ from attribution.curvature.gauss_newton import GaussNewton, Vectors
 from attribution.errors import NumericalError
 from attribution.progress import SILENT, Reporter
 
+DIVERGED = 1e6
+"""Relative residual beyond which going on is pointless."""
+
 
 @dataclass
 class Lissa:
@@ -22,22 +25,25 @@ class Lissa:
         matrix: gives products with H.
         steps: J.
         tolerance: largest ‖(H + λI)x - v‖ / ‖v‖ that counts as solved.
+        must_converge: whether a larger residual after J steps is an error; else `residual` tells it.
     """
 
     matrix: GaussNewton
     steps: int = 2000
     tolerance: float = 1e-2
+    must_converge: bool = True
     reporter: Reporter = SILENT
+    residual: float = 0.0
+    """Largest relative residual of the last solve."""
 
     def inverse(self, vectors: Vectors, damping: float) -> Vectors:
         """``(H + damping·I)⁻¹ v`` for Q vectors by block (Q, *shape).
 
         Raises:
-            NumericalError: the recursion diverged, or did not converge within ``steps``.
+            NumericalError: the recursion diverged, or did not converge although it had to.
         """
         scale = 1.1 * (self._largest(vectors) + damping)
         found = vectors
-        missed = float("inf")
         for step in range(self.steps):
             product = self.matrix.product(found)
             change = {
@@ -45,14 +51,14 @@ class Lissa:
                 for name, tensor in found.items()
             }
             found = {name: tensor + change[name] for name, tensor in found.items()}
-            missed = _length(change) / max(_length(vectors), 1e-30)
-            if missed <= self.tolerance:
-                return {name: tensor / scale for name, tensor in found.items()}
-            if not missed < 1e6:
+            self.residual = _length(change) / max(_length(vectors), 1e-30)
+            if self.residual <= self.tolerance or not self.residual < DIVERGED:
                 break
-            self.reporter(step / self.steps, f"LiSSA: step {step}, residual {missed:.1e}")
+            self.reporter(step / self.steps, f"LiSSA: step {step}, residual {self.residual:.1e}")
+        if self.residual <= self.tolerance or (self.residual < DIVERGED and not self.must_converge):
+            return {name: tensor / scale for name, tensor in found.items()}
         raise NumericalError(
-            f"LiSSA did not converge in {self.steps} steps (residual {missed:.1e}): use conjugate gradients."
+            f"LiSSA did not converge in {self.steps} steps (residual {self.residual:.1e}): use conjugate gradients."
         )
 
     def _largest(self, like: Vectors, iterations: int = 20) -> float:

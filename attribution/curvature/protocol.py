@@ -7,8 +7,8 @@ from typing import Protocol
 from torch import Tensor
 
 
-class Curvature(Protocol):
-    """The generalised Gauss-Newton matrix H of the mean training loss, in some approximation."""
+class Inverse(Protocol):
+    """A way of applying the damped inverse of H, the generalised Gauss-Newton matrix of the mean training loss."""
 
     def inverse(self, vectors: dict[str, Tensor], damping: float) -> dict[str, Tensor]:
         """``(H + damping·I)⁻¹ v`` for Q vectors given by block, (Q, *shape).
@@ -17,6 +17,10 @@ class Curvature(Protocol):
             NumericalError: the result is not finite, or an iteration did not converge.
         """
         ...
+
+
+class Curvature(Inverse, Protocol):
+    """H itself, in some approximation."""
 
     def mean_eigenvalue(self) -> float:
         """Mean eigenvalue of H (its trace over its dimension), the scale that relative damping refers to."""

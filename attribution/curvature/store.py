@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
 import numpy as np
 import torch
 
 from attribution.capture import GradientCapture
+from attribution.curvature.arnoldi import Arnoldi, fit_arnoldi
 from attribution.curvature.conjugate_gradient import ConjugateGradient
 from attribution.curvature.damping import Damping, automatic_damping
-from attribution.curvature.ekfac import EKFAC, fit_ekfac
+from attribution.curvature.datainf import DataInf
+from attribution.curvature.ekfac import EKFAC, fit_mean_ekfac
+from attribution.curvature.exact import ExactCurvature, fit_exact
 from attribution.curvature.gauss_newton import GaussNewton
+from attribution.curvature.lissa import Lissa
+from attribution.curvature.protocol import Inverse
 from attribution.progress import Reporter
 from attribution.projects.ledger import Ledger
 from attribution.task import Task
@@ -23,6 +32,12 @@ PROBES, MOST_DRAWS = 2000, 8
 
 REFINED_ON = 10_000
 """Training examples that the exact products of a refined solve are the mean over at most."""
+
+LISSA_STEPS = 500
+"""Steps of the LiSSA recursion, each a product over `FITTED_ON` examples."""
+
+Solver = Literal["ekfac", "cg", "lissa", "exact", "datainf", "arnoldi"]
+"""Ways of applying (H + λI)⁻¹."""
 
 SEED = 0
 
@@ -44,7 +59,9 @@ class CurvatureStore:
         self._ledger = ledger
         self._device = device
         self._batch_size = batch_size
-        self._loaded: dict[int, EKFAC] = {}
+        self._loaded: dict[str, EKFAC] = {}
+        self._eigenpairs: dict[str, Arnoldi] = {}
+        self._exact: tuple[int, ExactCurvature] | None = None
         self.damping: Damping = automatic_damping(task)
 
     def at(self, point: Point, reporter: Reporter) -> EKFAC:
@@ -53,42 +70,117 @@ class CurvatureStore:
         Raises:
             ProjectError: the stored file is damaged, or the folder cannot be written.
         """
-        if point.number not in self._loaded:
-            name = f"point-{point.number}/curvature.safetensors"
+        return self._fitted(f"point-{point.number}/curvature.safetensors", [point], reporter)
+
+    def over(self, points: Sequence[Point], reporter: Reporter) -> EKFAC:
+        """The mean curvature of several points, in one basis.
+
+        Raises:
+            As `at`.
+        """
+        if len(points) == 1:
+            return self.at(points[0], reporter)
+        numbers = "-".join(str(point.number) for point in points)
+        return self._fitted(f"points-{numbers}/curvature.safetensors", points, reporter)
+
+    def _fitted(self, name: str, points: Sequence[Point], reporter: Reporter) -> EKFAC:
+        if name not in self._loaded:
             if name not in self._ledger.files:
-                self._fit(point, reporter).save(self._ledger.directory / name)
+                self._fit(points, reporter).save(self._ledger.directory / name)
                 self._ledger.add(name)
-            self._loaded[point.number] = EKFAC.load(self._ledger.verified(name)).to(self._device)
-        return self._loaded[point.number]
+            self._loaded[name] = EKFAC.load(self._ledger.verified(name)).to(self._device)
+        return self._loaded[name]
 
     @staticmethod
     def description() -> dict[str, int]:
         """What the fitted curvature depends on, beside model and data."""
         return {"fitted_on": FITTED_ON, "probes": PROBES, "seed": SEED}
 
-    def refined(self, point: Point, reporter: Reporter) -> ConjugateGradient:
-        """A solver with the Gauss-Newton matrix itself at a point, preconditioned by EK-FAC."""
-        matrix = GaussNewton(
+    def damping_at(self, point: Point, solver: Solver, reporter: Reporter) -> float:
+        """λ at a point for a solver, in the curvature's unit."""
+        rule = self.damping.refined() if solver in ("exact", "cg", "lissa") else self.damping
+        return rule.absolute(self.at(point, reporter).mean_eigenvalue()) if rule.relative else rule.value
+
+    def solver(self, name: Solver, point: Point, reporter: Reporter) -> Inverse:
+        """A way of applying (H + λI)⁻¹ at a point. Valid until the model is moved to another point.
+
+        Raises:
+            ProjectError: a stored file is damaged, or the folder cannot be written.
+        """
+        if name == "ekfac":
+            return self.at(point, reporter)
+        if name == "exact":
+            return self._exact_at(point, reporter)
+        if name == "arnoldi":
+            return self._arnoldi_at(point, reporter)
+        if name == "datainf":
+            return DataInf(
+                self._task,
+                self._capture(point),
+                device=self._device,
+                batch_size=self._batch_size,
+                positions=self._some(REFINED_ON),
+                reporter=reporter,
+            )
+        if name == "lissa":
+            matrix = self._matrix(point, FITTED_ON)
+            return Lissa(matrix, steps=LISSA_STEPS, must_converge=False, reporter=reporter)
+        return ConjugateGradient(self._matrix(point, REFINED_ON), self.at(point, reporter), reporter=reporter)
+
+    def _exact_at(self, point: Point, reporter: Reporter) -> ExactCurvature:
+        # One point at a time: the dense matrix may take most of a gigabyte.
+        if self._exact is None or self._exact[0] != point.number:
+            found = fit_exact(
+                self._task,
+                self._capture(point),
+                device=self._device,
+                batch_size=self._batch_size,
+                reporter=reporter,
+            )
+            self._exact = point.number, found
+        return self._exact[1]
+
+    def _arnoldi_at(self, point: Point, reporter: Reporter) -> Arnoldi:
+        name = f"point-{point.number}/arnoldi.safetensors"
+        if name not in self._eigenpairs:
+            if name not in self._ledger.files:
+                found = fit_arnoldi(
+                    self._matrix(point, FITTED_ON).product,
+                    self._capture(point).shapes,
+                    seed=SEED,
+                    device=self._device,
+                    reporter=reporter,
+                )
+                found.save(self._ledger.directory / name)
+                self._ledger.add(name)
+            self._eigenpairs[name] = Arnoldi.load(self._ledger.verified(name)).to(self._device)
+        return self._eigenpairs[name]
+
+    def _matrix(self, point: Point, examples: int) -> GaussNewton:
+        return GaussNewton(
             self._task,
-            GradientCapture(self._task, self._trajectory.model_at(point)),
+            self._capture(point),
             device=self._device,
             batch_size=self._batch_size,
-            positions=self._some(REFINED_ON),
+            positions=self._some(examples),
         )
-        return ConjugateGradient(matrix, self.at(point, reporter), reporter=reporter)
 
-    def _fit(self, point: Point, reporter: Reporter) -> EKFAC:
+    def _capture(self, point: Point) -> GradientCapture:
+        return GradientCapture(self._task, self._trajectory.model_at(point))
+
+    def _fit(self, points: Sequence[Point], reporter: Reporter) -> EKFAC:
         positions = self._some(FITTED_ON)
-        return fit_ekfac(
+        steps = " to ".join(dict.fromkeys(str(point.step) for point in (points[0], points[-1])))
+        return fit_mean_ekfac(
             self._task,
-            GradientCapture(self._task, self._trajectory.model_at(point)),
+            [partial(self._capture, point) for point in points],
             device=self._device,
             batch_size=self._batch_size,
             seed=SEED,
             positions=positions,
             draws=min(max(PROBES // self._task.size("train"), 1), MOST_DRAWS),
             reporter=reporter,
-            message=f"Curvature at step {point.step}",
+            message=f"Curvature at step {steps}",
         )
 
     def _some(self, count: int) -> list[int]:

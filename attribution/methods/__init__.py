@@ -6,6 +6,7 @@ To add one, put a file beside this one that defines a `Method` subclass under `@
 from attribution.methods.registry import (
     Direction,
     DirectionalMethod,
+    InfluenceFunction,
     Method,
     MethodInfo,
     ProjectFacts,
@@ -20,6 +21,7 @@ from attribution.methods.registry import (
 __all__ = [
     "Direction",
     "DirectionalMethod",
+    "InfluenceFunction",
     "Method",
     "MethodInfo",
     "ProjectFacts",

@@ -16,8 +16,10 @@ from attribution.errors import NotFoundError, ProjectError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attribution.curvature.store import Solver
+    from attribution.progress import Reporter
     from attribution.projects import Project
-    from attribution.query import Query
+    from attribution.query import Loaded, Query
     from attribution.trajectory import Point
 
 
@@ -53,18 +55,23 @@ class MethodInfo:
 class ProjectFacts:
     """What `prepare` found in a project; decides which methods can run.
 
-    ``final``, ``followed`` and ``traced`` are numbers of points of the training run (`attribution.trajectory`).
+    ``final``, ``followed``, ``traced`` and ``segment_means`` are numbers of points (`attribution.trajectory`).
     """
 
+    parameters: int
+    n_train: int
+    kind: str
     checkpoints: int
     learning_rates: tuple[float, ...]
     final: int
     followed: tuple[int, ...]
     traced: tuple[int, ...]
+    segment_means: tuple[int, ...]
     optimizer: str
     head: str | None
     head_is_linear: bool
     head_problem: str = ""
+    turnover: bool = False
 
     @classmethod
     def of(cls, project: Project) -> ProjectFacts:
@@ -75,7 +82,7 @@ class ProjectFacts:
         """
         try:
             facts = dict(project.preparation["facts"])
-            for name in ("learning_rates", "followed", "traced"):
+            for name in ("learning_rates", "followed", "traced", "segment_means"):
                 facts[name] = tuple(facts[name])
             return cls(**facts)
         except (KeyError, TypeError) as error:
@@ -126,6 +133,12 @@ class Method(ABC):
         """Numbers of the points of the run that the index has to cover for this method."""
         return list(facts.followed) if self.along_the_run else [facts.final]
 
+    def fit(self, loaded: Loaded, reporter: Reporter) -> None:  # noqa: B027
+        """Compute and store what the queries of this method need beside the index; nothing by default.
+
+        Called under the project's lock, once a session.
+        """
+
     @abstractmethod
     def scores(self, query: Query) -> Tensor:
         """Scores (Q, N), or of ``query.positions`` (Q, n), in float64."""
@@ -153,6 +166,21 @@ class DirectionalMethod(SummedMethod):
         import torch
 
         return torch.stack([d.factor * query.dots(d.point, d.vectors) for d in self.directions(query)])
+
+
+class InfluenceFunction(DirectionalMethod):
+    """score_i = -(1/N) g_fᵀ (H + λI)⁻¹ g_i at the final model (Koh & Liang 2017), H⁻¹ by ``solver``.
+
+    Giving example i the extra weight ε moves the optimum of the training objective by -(ε/N) H⁻¹ g_i and so the
+    measurement by -(ε/N) g_fᵀ H⁻¹ g_i: taking the example out (ε = -1) changes it by minus the score. The damping
+    λ is chosen from the training record (`attribution.curvature.damping`).
+    """
+
+    solver: Solver
+
+    def directions(self, query: Query) -> list[Direction]:
+        solved = query.preconditioned(query.final, self.solver)
+        return [Direction(query.final, solved, -1 / query.task.size("train"))]
 
 
 _REGISTRY: dict[str, Method] = {}

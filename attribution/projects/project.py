@@ -27,7 +27,7 @@ from attribution.projects.stamps import unchanged
 if TYPE_CHECKING:
     import pandas as pd
 
-PREPARED_FORMAT = 2
+PREPARED_FORMAT = 3
 _BASIC_COLUMNS = {"position", "label", "text", "image"}
 
 

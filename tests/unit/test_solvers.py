@@ -97,7 +97,7 @@ def test_a_solve_that_does_not_converge_is_an_error_with_advice() -> None:
     capture = GradientCapture(task, task.model)
     vectors = random_vectors(capture)
     matrix = GaussNewton(task, capture, batch_size=16)
-    with pytest.raises(NumericalError, match=r"did not converge: .* Use the method without --refine"):
+    with pytest.raises(NumericalError, match=r"did not converge: .* Use the method ekfac, without --refine"):
         ConjugateGradient(matrix, tolerance=1e-9, max_iterations=2).inverse(vectors, 1e-6)
     with pytest.raises(NumericalError, match=r"did not converge in 3 steps .* use conjugate gradients"):
         Lissa(matrix, steps=3).inverse(vectors, 1e-4)
@@ -114,9 +114,7 @@ def test_refined_scores_are_those_of_the_exact_curvature(tmp_path: Path) -> None
     from attribution.query import Query
 
     query = Query(engine._loaded, [engine._target(wrong, "margin")])
-    damping = engine._loaded.curvature.damping.refined().absolute(
-        engine._loaded.curvature.at(trajectory.final, query.reporter).mean_eigenvalue()
-    )
+    damping = engine._loaded.curvature.damping_at(trajectory.final, "cg", query.reporter)
     solved = exact.inverse(query.gradient(trajectory.final), damping)
     expected = -query.dots(trajectory.final, solved)[0].numpy() / task.size("train")
     assert np.corrcoef(refined.scores, expected)[0, 1] > 0.9999

@@ -1,0 +1,74 @@
+"""SOURCE: approximate unrolled differentiation of the training run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attribution.methods.registry import Direction, DirectionalMethod, MethodInfo, ProjectFacts, register
+
+if TYPE_CHECKING:
+    from attribution.progress import Reporter
+    from attribution.query import Loaded, Query
+    from attribution.segments import Segment
+
+
+@register
+class Source(DirectionalMethod):
+    """score_i = -(1/N) g_fᵀ Σ_l (Π_{l' > l} S_l') (I - S_l) H_l⁻¹ mean_c g_i(θ_c) (Bae et al. 2024).
+
+    S_l = exp(-η_l K_l H_l) is what segment l of the run leaves of a change of the parameters. Curvature H_l and
+    training gradients are means over the segment's checkpoints c, the measurement's gradient g_f is that of the final
+    model. Weight decay w counts as curvature: H_l + wI.
+
+    Args:
+        segments: how many, `attribution.trajectory.SEGMENTS` by default; fewer where there are fewer checkpoints.
+    """
+
+    info = MethodInfo(
+        name="source",
+        title="SOURCE (unrolled training)",
+        citation="Bae et al. 2024",
+        needs=["checkpoints", "a training record of SGD"],
+        cost="per checkpoint: four passes over at most 1,000 examples and one over all, once; then one backward pass "
+        "and an index look-up per checkpoint",
+        calibrated=True,
+        one_line="The effect of the example's steps on the final model, followed through the rest of the run.",
+    )
+
+    along_the_run = True
+
+    def __init__(self, segments: int | None = None) -> None:
+        self._segments = segments
+
+    def missing(self, facts: ProjectFacts) -> str | None:
+        problem = super().missing(facts)
+        if problem is not None or facts.optimizer == "sgd":
+            return problem
+        return (
+            f"It unrolls stochastic gradient descent, and this model was trained with {facts.optimizer}: use path, "
+            "which does not depend on the optimizer."
+        )
+
+    def fit(self, loaded: Loaded, reporter: Reporter) -> None:
+        segments = self._segments_of(loaded)
+        for done, segment in enumerate(segments):
+            share = reporter.share(done / len(segments), (done + 1) / len(segments))
+            loaded.curvature.over(segment.points, share)
+
+    def directions(self, query: Query) -> list[Direction]:
+        factor, weight_decay = -1 / query.task.size("train"), query.task.weight_decay
+        remaining = query.gradient(query.final)
+        found: list[Direction] = []
+        for segment in reversed(self._segments_of(query.loaded)):
+            curvature = query.loaded.curvature.over(segment.points, query.reporter)
+            vectors = curvature.mapped(remaining, segment.accumulated(weight_decay))
+            share = factor / len(segment.points)
+            found = [*(Direction(point, vectors, share) for point in segment.points), *found]
+            remaining = curvature.mapped(remaining, segment.decay(weight_decay))
+        return found
+
+    def _segments_of(self, loaded: Loaded) -> list[Segment]:
+        from attribution.segments import segments_of
+        from attribution.trajectory import SEGMENTS
+
+        return segments_of(loaded.task, loaded.trajectory.followed, self._segments or SEGMENTS)
