@@ -18,7 +18,7 @@ from typing import Any
 
 from attribution.errors import NotFoundError, ProjectError
 from attribution.progress import SILENT, Reporter
-from attribution.projects.files import write_text
+from attribution.projects.files import expanded, write_text
 from attribution.projects.manifest import FILE_NAME, read_manifest
 from sample_models import SAMPLES
 
@@ -188,7 +188,7 @@ def _is_path(project: str) -> bool:
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - removes `..` without following links
+    return Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - removes `..` without following links
 
 
 def _listed(names: Any) -> str:

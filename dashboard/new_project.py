@@ -13,6 +13,7 @@ from typing import Any
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
 from attribution.projects import Project, create_project
+from attribution.projects.files import expanded
 from attribution.projects.manifest import (
     FILE_NAME,
     CheckpointRecord,
@@ -97,7 +98,7 @@ def create(directory: Path, manifest: Manifest) -> Project:
     Raises:
         ProjectError: the directory already is a project, or the model, the data or the function do not load.
     """
-    path = directory.expanduser().absolute()
+    path = expanded(directory).absolute()
     if (path / FILE_NAME).exists():
         raise ProjectError(
             f"'{path}' already is a project: choose another directory, or delete its {FILE_NAME} first."
@@ -113,7 +114,7 @@ def create(directory: Path, manifest: Manifest) -> Project:
 def _manifest(
     directory: Path, source: TaskSource | TransformersSource, checkpoints: Iterable[CheckpointRecord] = ()
 ) -> Manifest:
-    name = directory.expanduser().absolute().name
+    name = expanded(directory).absolute().name
     return Manifest(
         name=name, title=name, source=source, checkpoints=list(checkpoints), training=TrainingRecord()
     )
@@ -121,7 +122,7 @@ def _manifest(
 
 def _existing(path: Path, kind: str) -> Path:
     """The absolute path of something that must exist already."""
-    found = path.expanduser().absolute()
+    found = expanded(path).absolute()
     if not (found.is_dir() if kind == "folder" else found.is_file()):
         raise NotFoundError(f"There is no {kind} '{path}': give an existing one.")
     return found
@@ -129,7 +130,7 @@ def _existing(path: Path, kind: str) -> Path:
 
 def _recorded(path: Path, directory: Path) -> str:
     """Relative inside the project, so that it can be moved; absolute elsewhere."""
-    home = directory.expanduser().absolute()
+    home = expanded(directory).absolute()
     return str(path.relative_to(home)) if path.is_relative_to(home) else str(path)
 
 
@@ -178,7 +179,7 @@ def _checkpoints(pattern: str, directory: Path) -> list[CheckpointRecord]:
     The step is the last number of the name (``checkpoint-500``). The learning rate is read from the
     ``trainer_state.json`` beside the weights; without one every checkpoint counts the same.
     """
-    matches = sorted(Path(match).absolute() for match in glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207
+    matches = sorted(Path(match).absolute() for match in glob.glob(str(expanded(pattern))))  # noqa: PTH207
     if not matches:
         raise NotFoundError(
             f"No file or folder matches --checkpoints '{pattern}': quote the pattern and check it."

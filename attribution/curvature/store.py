@@ -169,7 +169,7 @@ class CurvatureStore:
         return GradientCapture(self._task, self._trajectory.model_at(point))
 
     def _fit(self, points: Sequence[Point], reporter: Reporter) -> EKFAC:
-        positions = self._some(FITTED_ON)
+        positions, draws = fitted_on(self._task)
         steps = " to ".join(dict.fromkeys(str(point.step) for point in (points[0], points[-1])))
         return fit_mean_ekfac(
             self._task,
@@ -178,11 +178,21 @@ class CurvatureStore:
             batch_size=self._batch_size,
             seed=SEED,
             positions=positions,
-            draws=min(max(PROBES // self._task.size("train"), 1), MOST_DRAWS),
+            draws=draws,
             reporter=reporter,
             message=f"Curvature at step {steps}",
         )
 
     def _some(self, count: int) -> list[int]:
-        size = self._task.size("train")
-        return sorted(np.random.default_rng(SEED).permutation(size)[:count].tolist())
+        return random_positions(self._task, count)
+
+
+def fitted_on(task: Task) -> tuple[list[int], int]:
+    """The training examples (rows) that curvature is fitted on, and how many random gradients of each."""
+    draws = min(max(PROBES // task.size("train"), 1), MOST_DRAWS)
+    return random_positions(task, FITTED_ON), draws
+
+
+def random_positions(task: Task, count: int) -> list[int]:
+    """At most ``count`` training examples (rows), the same choice whenever it is made."""
+    return sorted(np.random.default_rng(SEED).permutation(task.size("train"))[:count].tolist())

@@ -11,6 +11,14 @@ from pathlib import Path
 from attribution.errors import ProjectError
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` at its beginning replaced by the home directory it stands for, where there is one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user: then it is a name like any other
+        return Path(path)
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` to write to; on success it takes the target's place.

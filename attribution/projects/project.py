@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import NotFoundError, ProjectError
-from attribution.projects.files import write_text
+from attribution.projects.files import expanded, write_text
 from attribution.projects.history import History
 from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, read_manifest
 from attribution.projects.stamps import unchanged
@@ -45,7 +45,7 @@ class Project:
         Raises:
             ProjectError: not a project, damaged, or unreadable.
         """
-        path = Path(directory).expanduser().absolute()
+        path = expanded(directory).absolute()
         return cls(path, read_manifest(path))
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class Project:
 
     def resolve(self, path: str) -> Path:
         """A path of the manifest, relative ones starting at the project directory."""
-        given = Path(path).expanduser()
+        given = expanded(path)
         return given if given.is_absolute() else self.directory / given
 
     @property
@@ -271,7 +271,7 @@ def create_project(directory: str | Path, manifest: Manifest) -> Project:
     Raises:
         ProjectError: a file that the manifest names is missing, or the folder cannot be written.
     """
-    path = Path(directory).expanduser().absolute()
+    path = expanded(directory).absolute()
     Project(path, manifest).source_files()
     write_text(path / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
     return Project.open(path)

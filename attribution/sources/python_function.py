@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
+from attribution.projects.files import expanded
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -32,7 +33,7 @@ def load_function(name: str, directory: Path | None = None) -> Callable[..., Any
         ProjectError: the file fails when it is run.
     """
     file, function = split_name(name)
-    path = Path(file).expanduser()
+    path = expanded(file)
     if not path.is_absolute():
         path = (directory or Path.cwd()) / path
     if not path.is_file():

@@ -9,7 +9,7 @@ goes on where it stopped. Everything runs on one thread.
 
 --fashion FOLDER   Fashion-MNIST's four original .gz files; else $TRACEFIX_FASHION
 --peers PYTHON     Python of an environment with kronfluence, dattri, captum, traker and pyDVL; else
-                   $TRACEFIX_PEERS_PYTHON. Without it nothing is written: ratios of speed need all in one run.
+                   $TRACEFIX_PEERS_PYTHON. Without it the tables hold our methods alone, without ratios of speed.
 --cache FOLDER     else $TRACEFIX_BENCHMARK_CACHE, else the user's cache directory
 --render           only write the tables of docs/benchmarks.md again
 
@@ -58,13 +58,9 @@ def main() -> None:
             truth = retrained(run, cache_folder(arguments.cache))
             found = measure(run, truth, arguments.parts, arguments.peers)
             results["settings"][name] = results["settings"].get(name, {}) | found
-            if arguments.peers:
-                write(results)
+            write(results)
         if not arguments.peers:
-            print(
-                f"Nothing is written without the other libraries: name their Python with --peers or {PEERS_VARIABLE}."
-            )
-            return
+            print(f"Other libraries are left out: name their Python with --peers or {PEERS_VARIABLE}.")
     write_section(DOCUMENT, results)
 
 

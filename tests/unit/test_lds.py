@@ -12,10 +12,6 @@ import torch
 from torch import Tensor
 
 from attribution import Task
-from attribution.capture import GradientCapture
-from attribution.curvature import fit_ekfac
-from attribution.curvature.damping import training_length
-from attribution.trajectory import Trajectory
 from tests.benchmarks.lds import ours
 from tests.benchmarks.lds.cache import setting_folder
 from tests.benchmarks.lds.compare import ask, problem_of
@@ -23,19 +19,9 @@ from tests.benchmarks.lds.correlation import agreement, lds
 from tests.benchmarks.lds.data import MissingDataError, load_data
 from tests.benchmarks.lds.document import section
 from tests.benchmarks.lds.exchange import Answer, read_answer, read_problem, write_answer, write_problem
-from tests.benchmarks.lds.gradients import query_gradient, train_products
 from tests.benchmarks.lds.queries import Queries, measured
 from tests.benchmarks.lds.run import Run, trained_run
 from tests.benchmarks.lds.settings import SETTINGS, TINY
-from tests.benchmarks.lds.source import (
-    decay,
-    fit_segment,
-    integrated_decay,
-    length_between,
-    segments_of,
-    source_scores,
-)
-from tests.benchmarks.lds.spectral import applied, inverse_damped
 from tests.benchmarks.lds.studies import study
 from tests.benchmarks.lds.task import task_of
 from tests.benchmarks.lds.truth import Truth, retrained
@@ -124,56 +110,6 @@ def test_absent_fashion_data_are_one_sentence() -> None:
         load_data(SETTINGS["fashion-full"], None)
 
 
-def test_source_factors_are_gradient_descent_unrolled() -> None:
-    """On a quadratic, full-batch descent of K steps moves by Σ_t η (1-ησ)^t per unit of gradient."""
-    rate, steps = 1e-3, 2000
-    curvatures = torch.tensor([0.0, 1e-9, 0.1, 1.0, 30.0], dtype=torch.float64)
-    unrolled = sum(rate * (1 - rate * curvatures) ** step for step in range(steps))
-    length = rate * steps
-    assert torch.allclose(integrated_decay(length)(curvatures), unrolled, rtol=0.02)
-    assert torch.allclose(decay(length)(curvatures), (1 - rate * curvatures) ** steps, atol=0.02)
-
-
-def test_source_tends_to_gradient_products_in_a_short_run_and_to_the_inverse_in_a_long_one() -> None:
-    curvatures = torch.tensor([1e-3, 0.1, 1.0, 30.0])
-    assert torch.allclose(integrated_decay(1e-6)(curvatures), torch.tensor(1e-6), rtol=1e-4)
-    assert torch.allclose(integrated_decay(1e6)(curvatures), 1 / curvatures)
-
-
-def test_source_with_one_segment_is_its_formula(run: Run, task: Task) -> None:
-    trajectory = Trajectory(task)
-    queries = run.queries("loss")
-    points = trajectory.checkpoint_points
-    curvature = fit_segment(task, trajectory, points, batch_size=16)
-    query = query_gradient(task, trajectory, trajectory.final, queries)
-    length = training_length(task)
-    assert length is not None
-    vectors = applied(curvature, query, integrated_decay(length))
-    products = torch.stack([train_products(task, trajectory, p, vectors, 16) for p in points])
-    found = source_scores(task, trajectory, queries, segments=1, batch_size=16)
-    assert torch.allclose(found, -products.mean(dim=0), rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 6])
-def test_segments_share_out_the_whole_run(task: Task, count: int) -> None:
-    parts = segments_of(task, Trajectory(task).checkpoint_points, count)
-    assert len(parts) == count
-    assert sum(part.length for part in parts) == pytest.approx(training_length(task), rel=1e-6)
-    assert length_between(task, 5, 5) == 0.0
-
-
-def test_a_segment_of_one_checkpoint_is_plain_ekfac(task: Task) -> None:
-    trajectory = Trajectory(task)
-    point = trajectory.checkpoint_points[2]
-    capture = GradientCapture(task, trajectory.model_at(point))
-    vectors = {name: torch.randn(2, *shape) for name, shape in capture.shapes.items()}
-    plain = fit_ekfac(task, capture, batch_size=16)
-    shared = fit_segment(task, trajectory, [point], batch_size=16)
-    expected = plain.inverse(vectors, 0.01)
-    for name, found in applied(shared, vectors, inverse_damped(0.01)).items():
-        assert torch.allclose(found, expected[name], rtol=1e-3, atol=1e-3)
-
-
 def test_a_run_reaches_other_processes_unchanged(run: Run, tmp_path: Path) -> None:
     problem = problem_of(run, "margin")
     write_problem(tmp_path / "problem.npz", problem)
@@ -196,13 +132,15 @@ def test_captums_tracing_in_its_own_process_equals_ours(run: Run, task: Task, tm
     problem = tmp_path / "problem.npz"
     write_problem(problem, problem_of(run, "margin"))
     answer = ask("captum_tracin", problem, tmp_path / "answer.npz", sys.executable)
-    assert torch.allclose(answer.scores, ours.tracin(task, run.queries("margin")), rtol=1e-4, atol=1e-6)
+    assert torch.allclose(
+        answer.scores, ours.scores("tracin", task, run.queries("margin")).float(), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_every_method_and_every_study_gives_finite_figures(run: Run, task: Task, cache: Path) -> None:
     truth = retrained(run, cache, progress=False)
-    for name, method in ours.methods_for(TINY.parameters).items():
-        scores = method(task, run.queries("loss"))
+    for name in ours.methods_for(TINY.parameters):
+        scores = ours.scores(name, task, run.queries("loss"))
         assert scores.shape == (TINY.train_size, TINY.queries), name
         assert bool(torch.isfinite(scores).all()), name
     found = study(run, truth)["loss"]

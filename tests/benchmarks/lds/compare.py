@@ -13,7 +13,7 @@ from attribution.curvature import automatic_damping
 
 from .correlation import lds
 from .exchange import Answer, Problem, read_answer, write_problem
-from .ours import TITLES, methods_for
+from .ours import OURS, methods_for, scores
 from .peers.registry import DATTRI_CG, KRONFLUENCE, PEERS
 from .queries import MEASUREMENTS
 from .run import Run
@@ -53,9 +53,10 @@ def compare(run: Run, truth: Truth, peers_python: str | None) -> dict[str, Any]:
 def _ours(run: Run, truth: Truth, measurement: str) -> dict[str, Any]:
     task, queries = task_of(run), run.queries(measurement)
     found = {}
-    for name, method in methods_for(run.setting.parameters).items():
-        scores, seconds = timed(lambda method=method: method(task, queries))
-        found[name] = {"title": TITLES[name], **lds(truth, queries, scores), "seconds": seconds}
+    for name in methods_for(run.setting.parameters):
+        given, seconds = timed(lambda name=name: scores(name, task, queries))
+        marks = {key: _number(value) for key, value in lds(truth, queries, given).items()}
+        found[name] = {"title": OURS[name].title, **marks, "seconds": seconds}
         _say(run, measurement, found[name])
     return found
 

@@ -84,8 +84,10 @@ def damping_rows(settings: Sequence[dict[str, Any]]) -> Rows:
     rows = [["λ", *(_damping_title(name) for name in names)]]
     for setting in settings:
         studies = setting["studies"]
-        for curvature, key in (("EK-FAC", "damping"), ("exact", "damping_exact")):
-            found = studies["margin"][key]
+        for curvature, found in (
+            ("EK-FAC", studies["margin"]["damping"]),
+            ("exact", setting.get("exact_damping", {}).get("margin")),
+        ):
             for place, words in (("final", "final model"), ("path", "path")):
                 if found:
                     values = [found[name][place]["lds"] if name in found else None for name in names]

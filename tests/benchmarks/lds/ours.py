@@ -1,119 +1,122 @@
-"""Our methods on a run: each a function of the task that fits all it needs and gives scores (N, Q)."""
+"""Our methods on a run: the engine's own, asked without an index, each fitting all it needs from nothing."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from attribution import Task
-from attribution.capture import GradientCapture
-from attribution.curvature import automatic_damping, fit_ekfac
-from attribution.curvature.exact import LARGEST
-from attribution.trajectory import Point, Trajectory
+from attribution.batches import labels_of
+from attribution.curvature import CurvatureStore
+from attribution.measurements import Measurement
+from attribution.methods import Method, method_named
+from attribution.progress import SILENT
+from attribution.projects.ledger import Ledger
+from attribution.query import Loaded, Query, Target
+from attribution.trajectory import Trajectory
 
-from .gradients import query_gradient, train_products
 from .queries import Queries
-from .refined import ExactSolver, exact_damping
-from .source import source_scores
 
-FITTING_BATCH = 256
 BATCH_SIZE = 1024
 """Wide products with many queries are fastest in large batches."""
 
-TITLES = {
-    "grad_dot": "grad_dot",
-    "tracin": "tracin, 6 checkpoints",
-    "ekfac": "ekfac",
-    "path": "path, 6 checkpoints",
-    "source_1": "SOURCE, L = 1",
-    "source_3": "SOURCE, L = 3",
-    "exact": "exact curvature, λ = 4/(ηK)",
-    "path_exact": "path, exact curvature, λ = 4/(ηK)",
+
+@dataclass(frozen=True)
+class Asked:
+    """A registered method and how it is asked.
+
+    Args:
+        method: makes it.
+        refine: whether the exact curvature is inverted, by conjugate gradients.
+        every_checkpoint: whether ``path`` looks at all of them instead of its three.
+    """
+
+    title: str
+    method: Callable[[], Method]
+    refine: bool = False
+    every_checkpoint: bool = False
+
+
+def _named(name: str) -> Callable[[], Method]:
+    return lambda: method_named(name)
+
+
+def _source(segments: int) -> Callable[[], Method]:
+    def make() -> Method:
+        from attribution.methods.source import Source
+
+        return Source(segments=segments)
+
+    return make
+
+
+OURS: dict[str, Asked] = {
+    "random": Asked("random", _named("random")),
+    "grad_dot": Asked("grad_dot", _named("grad_dot")),
+    "grad_cos": Asked("grad_cos", _named("grad_cos")),
+    "tracin": Asked("tracin, 6 checkpoints", _named("tracin")),
+    "datainf": Asked("datainf", _named("datainf")),
+    "forward_inf": Asked("forward_inf", _named("forward_inf")),
+    "arnoldi": Asked("arnoldi", _named("arnoldi")),
+    "ekfac": Asked("ekfac", _named("ekfac")),
+    "source_1": Asked("source, L = 1", _source(1)),
+    "source_3": Asked("source, L = 3", _source(3)),
+    "path": Asked("path, its 3 checkpoints", _named("path")),
+    "path_6": Asked("path, all 6 checkpoints", _named("path"), every_checkpoint=True),
+    "cg": Asked("ekfac, refined (CG)", _named("ekfac"), refine=True),
+    "path_cg": Asked("path, 3 checkpoints, refined (CG)", _named("path"), refine=True),
+    "path_6_cg": Asked(
+        "path, 6 checkpoints, refined (CG)", _named("path"), refine=True, every_checkpoint=True
+    ),
 }
 
-Method = Callable[[Task, Queries], Tensor]
-"""Positive where training on the example pushed the measurement up; (N, Q)."""
+LARGEST_REFINED = 20_000
+"""Parameters of a model up to which the slower methods are asked here."""
+
+SLOW = {"arnoldi", "forward_inf", "cg", "path_cg", "path_6_cg"}
 
 
-def methods_for(parameters: int) -> dict[str, Method]:
-    """All methods that a model of that many parameters allows."""
-    methods: dict[str, Method] = {
-        "grad_dot": grad_dot,
-        "tracin": tracin,
-        "ekfac": ekfac,
-        "path": path,
-        "source_1": lambda task, queries: source(task, queries, 1),
-        "source_3": lambda task, queries: source(task, queries, 3),
-    }
-    if parameters <= LARGEST:
-        methods |= {"exact": exact, "path_exact": path_exact}
-    return methods
+def methods_for(parameters: int) -> list[str]:
+    """The methods that are asked about a model of that many parameters."""
+    return [name for name in OURS if parameters <= LARGEST_REFINED or name not in SLOW]
 
 
-def grad_dot(task: Task, queries: Queries) -> Tensor:
-    """Gradient products at the final model."""
+def scores(name: str, task: Task, queries: Queries) -> Tensor:
+    """Scores (N, Q), positive where training on the example pushed the measurement up."""
+    asked = OURS[name]
+    method = asked.method()
     trajectory = Trajectory(task)
-    return _plain(task, trajectory, trajectory.final, queries)
+    if asked.every_checkpoint:
+        trajectory.traced = trajectory.checkpoint_points
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder), {}, {})
+        loaded = Loaded(
+            task=task,
+            trajectory=trajectory,
+            index=cast(Any, None),
+            curvature=CurvatureStore(task, trajectory, ledger, "cpu", BATCH_SIZE),
+            head="",
+            train_labels=labels_of(task, "train"),
+            device="cpu",
+            batch_size=BATCH_SIZE,
+            texts=lambda split: [],
+        )
+        method.fit(loaded, SILENT)
+        query = Query(loaded, targets_of(queries), use_index=False, refine=asked.refine)
+        return method.scores(query).T
 
 
-def tracin(task: Task, queries: Queries) -> Tensor:
-    """Gradient products at every checkpoint, weighted by its learning rate (TracInCP)."""
-    trajectory = Trajectory(task)
-    return _sum([p.learning_rate * _plain(task, trajectory, p, queries) for p in trajectory.points])
-
-
-def ekfac(task: Task, queries: Queries) -> Tensor:
-    """Influence with EK-FAC curvature at the final model."""
-    trajectory = Trajectory(task)
-    return _curved(task, trajectory, trajectory.final, queries)
-
-
-def path(task: Task, queries: Queries) -> Tensor:
-    """Influence with EK-FAC curvature wholly at each checkpoint, averaged."""
-    trajectory = Trajectory(task)
-    points = trajectory.checkpoint_points
-    return _sum([_curved(task, trajectory, point, queries) for point in points]) / len(points)
-
-
-def source(task: Task, queries: Queries, segments: int) -> Tensor:
-    """SOURCE with that many segments."""
-    return source_scores(task, Trajectory(task), queries, segments=segments, batch_size=FITTING_BATCH)
-
-
-def exact(task: Task, queries: Queries) -> Tensor:
-    """`ekfac` with the whole Gauss-Newton matrix instead."""
-    trajectory = Trajectory(task)
-    return _exact(task, trajectory, trajectory.final, queries)
-
-
-def path_exact(task: Task, queries: Queries) -> Tensor:
-    """`path` with the whole Gauss-Newton matrix instead."""
-    trajectory = Trajectory(task)
-    points = trajectory.checkpoint_points
-    return _sum([_exact(task, trajectory, point, queries) for point in points]) / len(points)
-
-
-def _plain(task: Task, trajectory: Trajectory, point: Point, queries: Queries) -> Tensor:
-    query = query_gradient(task, trajectory, point, queries)
-    return -train_products(task, trajectory, point, query, BATCH_SIZE)
-
-
-def _curved(task: Task, trajectory: Trajectory, point: Point, queries: Queries) -> Tensor:
-    capture = GradientCapture(task, trajectory.model_at(point))
-    curvature = fit_ekfac(task, capture, batch_size=FITTING_BATCH)
-    damping = automatic_damping(task).absolute(curvature.mean_eigenvalue())
-    query = curvature.inverse(query_gradient(task, trajectory, point, queries), damping)
-    return -train_products(task, trajectory, point, query, BATCH_SIZE)
-
-
-def _exact(task: Task, trajectory: Trajectory, point: Point, queries: Queries) -> Tensor:
-    capture = GradientCapture(task, trajectory.model_at(point))
-    query = query_gradient(task, trajectory, point, queries)
-    solved = ExactSolver(task, capture, batch_size=FITTING_BATCH).solve(query, exact_damping(task))
-    return -train_products(task, trajectory, point, solved, BATCH_SIZE)
-
-
-def _sum(parts: list[Tensor]) -> Tensor:
-    return torch.stack(parts).sum(dim=0)
+def targets_of(queries: Queries) -> list[Target]:
+    """The queries as the engine asks them."""
+    targets = []
+    for row, position in enumerate(queries.positions):
+        one = Queries(
+            [position], queries.true[row : row + 1], queries.predicted[row : row + 1], queries.measurement
+        )
+        targets.append(Target(position, Measurement(queries.measurement, one.value, queries.measurement)))
+    return targets

@@ -16,7 +16,7 @@ def applied(curvature: EKFAC, vectors: dict[str, Tensor], function: Spectrum) ->
     """``f(H) v`` for Q vectors by block (Q, *shape)."""
     return {
         name: block.rotate_back(block.rotate(vectors[name]) * function(block.eigenvalues))
-        for name, block in curvature._blocks.items()
+        for name, block in curvature.blocks.items()
     }
 
 

@@ -10,14 +10,13 @@ from torch import Tensor
 from attribution import Task
 from attribution.capture import GradientCapture
 from attribution.curvature import automatic_damping, fit_ekfac
-from attribution.curvature.exact import LARGEST
+from attribution.curvature.store import fitted_on
 from attribution.trajectory import Point, Trajectory
 
 from .correlation import lds
 from .gradients import query_gradient, train_products
-from .ours import BATCH_SIZE, FITTING_BATCH
+from .ours import BATCH_SIZE
 from .queries import MEASUREMENTS, Queries
-from .refined import ExactSolver
 from .run import Run
 from .spectral import Spectrum, applied, inverse_damped, inverse_damped_by_block
 from .task import task_of
@@ -58,7 +57,6 @@ def study(run: Run, truth: Truth) -> dict[str, Any]:
     points = trajectory.checkpoint_points
     tried = dampings(task)
     scores = [_scores_at(run, task, trajectory, point, tried) for point in points]
-    exact = [_exact_scores_at(run, task, trajectory, point) for point in points]
     rates = torch.tensor([point.learning_rate for point in points], dtype=torch.float64)
     results: dict[str, Any] = {"damping_automatic": automatic_damping(task).value}
     for measurement in MEASUREMENTS:
@@ -68,11 +66,6 @@ def study(run: Run, truth: Truth) -> dict[str, Any]:
         }  # (checkpoints, N, Q)
         results[measurement] = {
             "damping": {name: _final_and_path(truth, queries, each) for name, each in along.items()},
-            "damping_exact": {
-                name: _final_and_path(truth, queries, torch.stack([at[measurement, name] for at in exact]))
-                for found, name in exact[0]
-                if found == measurement
-            },
             "checkpoints": {
                 name: {
                     "equal": lds(truth, queries, _weighted(along[AUTOMATIC], chosen)),
@@ -101,29 +94,12 @@ def _scores_at(
 ) -> dict[tuple[str, str], Tensor]:
     """Scores (N, Q) at one point by measurement and damping, from one fit of the curvature."""
     capture = GradientCapture(task, trajectory.model_at(point))
-    curvature = fit_ekfac(task, capture, batch_size=FITTING_BATCH)
+    positions, draws = fitted_on(task)
+    curvature = fit_ekfac(task, capture, batch_size=BATCH_SIZE, positions=positions, draws=draws)
     scores = {}
     for measurement in MEASUREMENTS:
         query = query_gradient(task, trajectory, point, run.queries(measurement))
         for name, spectrum in tried.items():
             solved = applied(curvature, query, spectrum)
             scores[measurement, name] = -train_products(task, trajectory, point, solved, BATCH_SIZE)
-    return scores
-
-
-def _exact_scores_at(
-    run: Run, task: Task, trajectory: Trajectory, point: Point
-) -> dict[tuple[str, str], Tensor]:
-    """The same with the exact matrix; nothing for models that are too large for it."""
-    if run.setting.parameters > LARGEST:
-        return {}
-    capture = GradientCapture(task, trajectory.model_at(point))
-    solver = ExactSolver(task, capture, batch_size=FITTING_BATCH)
-    scores = {}
-    for measurement in MEASUREMENTS:
-        query = query_gradient(task, trajectory, point, run.queries(measurement))
-        for value in ABSOLUTE:
-            solved = solver.solve(query, value)
-            products = train_products(task, trajectory, point, solved, BATCH_SIZE)
-            scores[measurement, f"{value:g}"] = -products
     return scores
