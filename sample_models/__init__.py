@@ -78,6 +78,16 @@ _ALL = (
         prepare_estimate="about 4 minutes",
         module="reviews",
     ),
+    Sample(
+        name="wordbias",
+        title="Word associations",
+        summary="Skip-gram word embeddings of the review sentences, tested for bias with word lists: the question "
+        "has nothing to do with the training loss.",
+        kind="text",
+        size="5,909 train / 18 test",
+        prepare_estimate="about a minute",
+        module="wordbias",
+    ),
 )
 
 SAMPLES: dict[str, Sample] = {sample.name: sample for sample in _ALL}
