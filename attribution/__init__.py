@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from attribution.preparation import prepare
     from attribution.progress import CancelToken, Reporter
     from attribution.projects import Project, create_project
-    from attribution.task import Checkpoint, Task
+    from attribution.task import Checkpoint, Task, TrainedModel
 
 _HOME = {
     "Task": "attribution.task",
     "Checkpoint": "attribution.task",
+    "TrainedModel": "attribution.task",
     "Project": "attribution.projects",
     "create_project": "attribution.projects",
     "prepare": "attribution.preparation",
@@ -42,6 +43,7 @@ __all__ = [
     "Reporter",
     "Task",
     "TracefixError",
+    "TrainedModel",
     "create_project",
     "list_methods",
     "prepare",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.errors import ProjectError
-from attribution.task import FROZEN_STATES, Checkpoint, Inputs, Task, move
+from attribution.task import FROZEN_STATES, Checkpoint, Inputs, Task, TrainedModel, move
 
 TEXT_BATCH, TENSOR_BATCH = 32, 128
 """Examples per gradient batch: short texts differ in length, and long batches of them pad more than they save."""
@@ -130,22 +130,24 @@ def evaluation_copy(task: Task, device: torch.device | str) -> nn.Module:
     return copy.deepcopy(task.model).to(device).eval()
 
 
-def load_checkpoint(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's parameters into a model; absent names keep their value.
+def load_weights(model: nn.Module, stored: Checkpoint | TrainedModel, name: str) -> None:
+    """Put stored parameters into a model; absent names keep their value.
+
+    Args:
+        name: what they are, for messages ("checkpoint of step 100").
 
     Raises:
         ProjectError: a name or a shape does not fit the model.
     """
     try:
-        result = model.load_state_dict(dict(checkpoint.tensors()), strict=False)
+        result = model.load_state_dict(dict(stored.tensors()), strict=False)
     except (RuntimeError, OSError) as error:
         first = str(error).splitlines()[-1].strip()
         raise ProjectError(
-            f"The checkpoint of step {checkpoint.step} does not fit the model ({first}): "
-            "give checkpoints of the same architecture."
+            f"The {name} does not fit the model ({first}): give weights of the same architecture."
         ) from error
     if result.unexpected_keys:
         raise ProjectError(
-            f"The checkpoint of step {checkpoint.step} has a parameter '{result.unexpected_keys[0]}' that the "
-            "model lacks: give checkpoints of the same architecture."
+            f"The {name} has a parameter '{result.unexpected_keys[0]}' that the model lacks: give weights of the "
+            "same architecture."
         )

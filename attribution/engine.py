@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution import frozen
-from attribution.batches import gradient_batch_size, labels_of
 from attribution.breakdown import Breakdown, break_down
-from attribution.curvature import CurvatureStore
 from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
 from attribution.fixing import FixRequest, run_fix, suggested_edits
-from attribution.index import GradientIndex, IndexBuilder
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
@@ -31,15 +28,14 @@ from attribution.methods import (
     default_method,
     method_named,
 )
-from attribution.preparation import FROZEN, INDEX
+from attribution.preparation import FROZEN
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Edit, FixRecord, Project
-from attribution.projects.ledger import Ledger
 from attribution.projects.locking import exclusive
 from attribution.query import Loaded, Query, Target
+from attribution.runs import Run, ensemble_runs, own_run
 from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_set
 from attribution.sources import load_task
-from attribution.trajectory import Trajectory
 from attribution.trust import trust_of
 
 RERANKED = 200
@@ -70,23 +66,14 @@ class Engine:
         self.task = load_task(project)
         frozen.attach(self.task, project.prepared_directory / FROZEN)
         self.facts = ProjectFacts.of(project)
-        trajectory = Trajectory(self.task, self.device)
-        ledger = Ledger.read(project.prepared_directory / INDEX)
-        batch_size = gradient_batch_size(self.task)
-        self._loaded = Loaded(
-            task=self.task,
-            trajectory=trajectory,
-            index=GradientIndex(ledger, self.device),
-            curvature=CurvatureStore(self.task, trajectory, ledger, self.device, batch_size),
-            head=self.facts.head or "",
-            train_labels=labels_of(self.task, "train"),
-            device=self.device,
-            batch_size=batch_size,
-            texts=lambda split: project.examples(split)["text"].tolist(),
-        )
+        self._run = own_run(project, self.task, self.device)
+        self._ensemble: list[Run] | None = None
         self._lock = threading.RLock()
-        self._fitted: set[str] = set()
-        self._remembered: OrderedDict[tuple[str, str, str, bool, bool], Explanation] = OrderedDict()
+        self._remembered: OrderedDict[tuple[str, str, str, bool, bool, bool], Explanation] = OrderedDict()
+
+    @property
+    def _loaded(self) -> Loaded:
+        return self._run.loaded
 
     def explain(
         self,
@@ -96,6 +83,7 @@ class Engine:
         measurement: str = "margin",
         use_index: bool = True,
         refine: bool = False,
+        ensemble: bool = False,
         preliminary: Callable[[Explanation], None] | None = None,
         reporter: Reporter = SILENT,
     ) -> Explanation:
@@ -104,6 +92,7 @@ class Engine:
         Args:
             use_index: False computes every score from fresh gradients, which is exact and slow.
             refine: invert the curvature exactly (conjugate gradients) rather than by EK-FAC alone.
+            ensemble: average over the project's model and the further ones that its task ships.
             preliminary: called with the explanation as the index alone gives it, before its strongest examples are
                 computed exactly.
 
@@ -114,12 +103,11 @@ class Engine:
         """
         chosen = self._method(method)
         target = self._target(test_id, measurement)
-        key = (str(test_id), chosen.info.name, measurement, use_index, refine)
+        key = (str(test_id), chosen.info.name, measurement, use_index, refine, ensemble)
         with self._lock:
             if key not in self._remembered or ".py:" in measurement:
-                self._complete(chosen, reporter)
-                query = Query(self._loaded, [target], use_index=use_index, refine=refine, reporter=reporter)
-                found = self._explained(chosen, query, str(test_id), measurement, preliminary)
+                queries = self._queries(chosen, [target], use_index, refine, ensemble, reporter)
+                found = self._explained(chosen, queries, str(test_id), measurement, preliminary)
                 self._remembered[key] = found
                 while len(self._remembered) > _REMEMBERED:
                     self._remembered.popitem(last=False)
@@ -133,6 +121,7 @@ class Engine:
         measurement: str = "margin",
         use_index: bool = True,
         refine: bool = False,
+        ensemble: bool = False,
         reporter: Reporter = SILENT,
     ) -> NDArray[np.float32]:
         """Scores (Q, n_train) of Q test examples at once, in training order.
@@ -147,9 +136,8 @@ class Engine:
         chosen = self._method(method)
         targets = [self._target(test_id, measurement) for test_id in test_ids]
         with self._lock:
-            self._complete(chosen, reporter)
-            query = Query(self._loaded, targets, use_index=use_index, refine=refine, reporter=reporter)
-            found = chosen.scores(query)
+            queries = self._queries(chosen, targets, use_index, refine, ensemble, reporter)
+            found = chosen.averaged(queries)
         _check_scores(found, chosen, ", ".join(list(test_ids)[:3]))
         return found.to(torch.float32).numpy()
 
@@ -160,7 +148,7 @@ class Engine:
         gradients the part that it keeps.
         """
         with self._lock:
-            self._complete(method_named("ekfac"), reporter)
+            self._run.complete(method_named("ekfac"), reporter)
             found = self._loaded.index.self_dots(self._loaded.trajectory.final.number)
         return (found / self.task.size("train")).to(torch.float32).numpy()
 
@@ -180,7 +168,7 @@ class Engine:
             )
         position = self.project.position("train", train_id)
         with self._lock:
-            self._complete(chosen, SILENT)
+            self._run.complete(chosen, SILENT)
             query = Query(self._loaded, [self._target(test_id, measurement)])
             return break_down(query, chosen.directions(query), position)
 
@@ -304,43 +292,52 @@ class Engine:
             ),
         )
 
-    def _complete(self, method: Method, reporter: Reporter) -> None:
-        """Let the index cover the points of the run that a method looks at."""
-        loaded = self._loaded
-        missing = [number for number in method.points(self.facts) if not loaded.index.has(number)]
-        fitted = method.info.name in self._fitted or type(method).fit is Method.fit
-        if not missing and fitted:
-            return
-        with exclusive(self.project.directory, reporter):
-            loaded.index.ledger.reload()
-            builder = IndexBuilder(
-                self.task,
-                loaded.trajectory,
-                loaded.curvature,
-                self.facts.head,
-                loaded.index.plan,
-                loaded.index.ledger,
-                device=self.device,
-                precision=str(self.project.preparation["precision"]),
-                batch_size=loaded.batch_size,
+    def _queries(
+        self,
+        method: Method,
+        targets: Sequence[Target],
+        use_index: bool,
+        refine: bool,
+        ensemble: bool,
+        reporter: Reporter,
+    ) -> list[Query]:
+        """The question, to each of the models that it is asked of; what their indexes lack is built."""
+        runs = [self._run, *(self._further_runs(method, reporter) if ensemble else [])]
+        queries = []
+        for done, run in enumerate(runs):
+            share = reporter.share(done / len(runs), (done + 1) / len(runs))
+            run.complete(method, share)
+            queries.append(Query(run.loaded, targets, use_index=use_index, refine=refine, reporter=share))
+        return queries
+
+    def _further_runs(self, method: Method, reporter: Reporter) -> list[Run]:
+        if not self.task.ensemble:
+            raise MissingRequirementError(
+                "This project has one trained model, so there is nothing to average over: give further ones with "
+                "Task(ensemble=...)."
             )
-            for done, number in enumerate(missing):
-                share = reporter.share(done / (len(missing) + 1), (done + 1) / (len(missing) + 1))
-                builder.build(loaded.trajectory.point(number), share)
-            method.fit(loaded, reporter.share(len(missing) / (len(missing) + 1), 1.0))
-            self._fitted.add(method.info.name)
+        if self._ensemble is None:
+            with exclusive(self.project.directory, reporter):
+                self._ensemble = ensemble_runs(self._run, self.device)
+        for number, run in enumerate(self._ensemble, start=1):
+            problem = method.missing(run.facts)
+            if problem is not None:
+                raise MissingRequirementError(
+                    f"The method '{method.info.name}' cannot run on model {number} of the ensemble. {problem}"
+                )
+        return self._ensemble
 
     def _explained(
         self,
         method: Method,
-        query: Query,
+        queries: Sequence[Query],
         test_id: str,
         measurement: str,
         preliminary: Callable[[Explanation], None] | None,
     ) -> Explanation:
         started = time.perf_counter()
-        parts = method.parts(query)[:, 0] if isinstance(method, SummedMethod) else None
-        scores = method.scores(query)[0] if parts is None else parts.sum(dim=0)
+        query = queries[0]
+        parts, scores = _scored(method, queries)
         _check_scores(scores, method, test_id)
         query_seconds = time.perf_counter() - started
 
@@ -354,7 +351,12 @@ class Engine:
                 scores=scores.to(torch.float32).numpy(),
                 seconds={"query": query_seconds, "total": time.perf_counter() - started},
                 trust=trust_of(
-                    method, query, scores, parts, exact=exact, representations=self._representations()
+                    method,
+                    queries,
+                    scores,
+                    parts,
+                    exact=exact,
+                    representations=self._representations(),
                 ),
                 representations=self._representations(),
             )
@@ -366,7 +368,7 @@ class Engine:
             preliminary(explanation(scores, False))
         best = strongest(scores, RERANKED)
         scores = scores.clone()
-        scores[best] = method.scores(query.restricted(best.tolist()))[0]
+        scores[best] = method.averaged([q.restricted(best.tolist()) for q in queries])[0]
         _check_scores(scores, method, test_id)
         return explanation(scores, False)
 
@@ -375,6 +377,16 @@ class Engine:
             return None
         stored: NDArray[np.float32] = self._loaded.index.representations(self.facts.final).numpy()
         return stored
+
+
+def _scored(method: Method, queries: Sequence[Query]) -> tuple[Tensor | None, Tensor]:
+    """The parts (parts, N) that scores are made of, by model or by checkpoint, and the scores (N,) themselves."""
+    if len(queries) > 1:
+        return torch.stack([method.scores(query)[0] for query in queries]), method.averaged(queries)[0]
+    if isinstance(method, SummedMethod):
+        parts = method.parts(queries[0])[:, 0]
+        return parts, parts.sum(dim=0)
+    return None, method.scores(queries[0])[0]
 
 
 def strongest(scores: Tensor, count: int) -> Tensor:

@@ -199,21 +199,11 @@ class _Preparation:
             "examples": examples,
         }
         directory = self._directory / INDEX
-        try:
-            ledger = Ledger.read(directory)
-            same = ledger.arguments == arguments
-        except ProjectError:
-            same = False
-        if same:
-            ledger.drop_damaged()
-        else:
-            if self._directory.exists():
-                shutil.rmtree(self._directory)
-            ledger = Ledger(directory, arguments, {})
+        if not Ledger.made_from(directory, arguments) and self._directory.exists():
+            shutil.rmtree(self._directory)
         for leftover in self._directory.glob("**/.*.part"):
             leftover.unlink()
-        ledger.write()
-        return ledger
+        return Ledger.resumed(directory, arguments)
 
     def _write_examples(self, task: Task, reporter: Reporter) -> str:
         kinds = []
@@ -258,15 +248,13 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         kind=kind,
         checkpoints=len(task.checkpoints),
         learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
-        final=trajectory.final.number,
-        followed=tuple(point.number for point in trajectory.followed),
-        traced=tuple(point.number for point in trajectory.traced),
-        segment_means=tuple(point.number for point in trajectory.segment_means),
+        **trajectory.numbers(),
         optimizer=task.optimizer,
         head=head,
         head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),
         head_problem=problem,
         turnover=bool(turnover_layers(model)),
+        models=1 + len(task.ensemble),
     )
 
 

@@ -47,11 +47,33 @@ class Checkpoint:
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The parameters, read from disk if the checkpoint is a path."""
-        if isinstance(self.state_dict, Mapping):
-            return self.state_dict
-        from safetensors.torch import load_file
+        return _tensors(self.state_dict)
 
-        return load_file(str(self.state_dict))
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Another model of the same architecture, trained on the same data from another seed.
+
+    Args:
+        state_dict: its final parameters by name, or the path of a ``.safetensors`` file; absent names keep the value
+            they have in the task's model.
+        checkpoints: points of its training run, as in `Task`.
+    """
+
+    state_dict: Mapping[str, Tensor] | str | Path
+    checkpoints: Sequence[Checkpoint] = ()
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The final parameters, read from disk if they are a path."""
+        return _tensors(self.state_dict)
+
+
+def _tensors(state_dict: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
+    if isinstance(state_dict, Mapping):
+        return state_dict
+    from safetensors.torch import load_file
+
+    return load_file(str(state_dict))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -81,6 +103,7 @@ class Task:
         train_display, test_display: the same, precomputed: one text or image per example.
         collate: turns a list of inputs into one batch; stacks tensors and pads text by default.
         representation: name of the module whose *input* is the representation; the last Linear by default.
+        ensemble: further models, trained the same way from other seeds: scores can be averaged over all of them.
     """
 
     model: nn.Module
@@ -104,6 +127,7 @@ class Task:
     test_display: Sequence[Any] | None = None
     collate: Callable[[list[Any]], Inputs] | None = None
     representation: str | None = None
+    ensemble: Sequence[TrainedModel] = ()
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attribution.batches import evaluation_copy, load_checkpoint
+from attribution.batches import evaluation_copy, load_weights
 from attribution.task import Checkpoint, Task
 
 FOLLOWED = 12
@@ -117,12 +118,21 @@ class Trajectory:
         """A point by number: one of the run, or the mean of a segment."""
         return next(point for point in (*self.points, *self.segment_means) if point.number == number)
 
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of its special points, by the names of `attribution.methods.ProjectFacts`."""
+        return {
+            "final": self.final.number,
+            "followed": tuple(point.number for point in self.followed),
+            "traced": tuple(point.number for point in self.traced),
+            "segment_means": tuple(point.number for point in self.segment_means),
+        }
+
     def model_at(self, point: Point) -> nn.Module:
         """The model with the parameters of a point, in evaluation mode. Valid until the next call."""
         if self._at != point.number:
             self._model.load_state_dict(self._final)
             if point.checkpoint is not None and not point.final:
-                load_checkpoint(self._model, point.checkpoint)
+                load_weights(self._model, point.checkpoint, f"checkpoint of step {point.step}")
             self._at = point.number
         return self._model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,27 +18,29 @@ LISTED = 20
 
 def trust_of(
     method: Method,
-    query: Query,
+    queries: Sequence[Query],
     scores: Tensor,
     parts: Tensor | None,
     *,
     exact: bool,
     representations: NDArray[np.float32] | None,
 ) -> dict[str, Any]:
-    """Signals about one explanation.
+    """Signals about one explanation, which one or several models were asked for.
 
     ``checkpoint_agreement``: mean Spearman rank correlation between the scores of single checkpoints and of all
-    the others together; ``share_of_nearest``: share of the 20 strongest examples that are also among the 20
-    nearest by representation; ``residual``: of an iterative solve, relative; ``exact``: whether all
-    scores come from whole gradients; ``sentence``.
+    the others together; ``model_agreement``: the same of the models of an ensemble; ``share_of_nearest``: share of
+    the 20 strongest examples that are also among the 20 nearest by representation; ``residual``: of an iterative
+    solve, relative; ``exact``: whether all scores come from whole gradients; ``sentence``.
     """
     agreement = _agreement(parts)
-    share = _share_of_nearest(query, scores, representations)
-    residual = max(query.residuals) if query.residuals else None
+    share = _share_of_nearest(queries[0], scores, representations)
+    residual = max((residual for query in queries for residual in query.residuals), default=None)
+    ensemble = len(queries) > 1
     words = []
     if agreement is not None:
         strength = "largely agree" if agreement >= 0.6 else "partly agree" if agreement >= 0.3 else "disagree"
-        words.append(f"The checkpoints {strength} (mean rank correlation {agreement:.2f}).")
+        who = f"{len(queries)} models" if ensemble else "checkpoints"
+        words.append(f"The {who} {strength} (mean rank correlation {agreement:.2f}).")
     if share is not None:
         words.append(
             f"{round(share * LISTED)} of the {LISTED} strongest are also among the {LISTED} nearest look-alikes."
@@ -50,7 +53,8 @@ def trust_of(
         words.append("The list is exact; scores far from the top leave a part of the gradients out.")
     words.append("Fidelity against retraining is not measured yet for this project.")
     return {
-        "checkpoint_agreement": agreement,
+        "checkpoint_agreement": None if ensemble else agreement,
+        "model_agreement": agreement if ensemble else None,
         "share_of_nearest": share,
         "residual": residual,
         "exact": exact,

@@ -85,6 +85,9 @@ def explain(
     index: Annotated[
         bool, typer.Option("--index/--no-index", help="Without the index, every score is exact; slower.")
     ] = True,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average over all trained models that the project has.")
+    ] = False,
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
@@ -98,7 +101,13 @@ def explain(
         from attribution.engine import Engine
 
         explanation = Engine(ready).explain(
-            test_id, method=method, measurement=measurement, use_index=index, refine=refine, reporter=rest
+            test_id,
+            method=method,
+            measurement=measurement,
+            use_index=index,
+            refine=refine,
+            ensemble=ensemble,
+            reporter=rest,
         )
     if scores is not None:
         _write_scores(scores, explanation.scores)

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,6 +72,8 @@ class ProjectFacts:
     head_is_linear: bool
     head_problem: str = ""
     turnover: bool = False
+    models: int = 1
+    """Trained models, the one explained included."""
 
     @classmethod
     def of(cls, project: Project) -> ProjectFacts:
@@ -142,6 +144,12 @@ class Method(ABC):
     @abstractmethod
     def scores(self, query: Query) -> Tensor:
         """Scores (Q, N), or of ``query.positions`` (Q, n), in float64."""
+
+    def averaged(self, queries: Sequence[Query]) -> Tensor:
+        """Scores by an ensemble: the same question asked of several models, (Q, N) or (Q, n) in float64."""
+        import torch
+
+        return torch.stack([self.scores(query) for query in queries]).mean(dim=0)
 
 
 class SummedMethod(Method):

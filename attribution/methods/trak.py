@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from attribution.methods.registry import Method, MethodInfo, ProjectFacts, register
@@ -28,8 +29,8 @@ _ROUNDING = 1e-9
 class Trak(Method):
     """score_i = φ_f (ΦᵀΦ + λI)⁻¹ φ_i (1 - p_i) with projected gradients φ_i of the log-odds (Park et al. 2023).
 
-    The gradient of the cross-entropy is -(1 - p_i) φ_i, so the score has the sign of the influence function. One
-    model is used; the average over several that the paper takes needs several models.
+    The gradient of the cross-entropy is -(1 - p_i) φ_i, so the score has the sign of the influence function. Of an
+    ensemble the two factors, φ_f (ΦᵀΦ + λI)⁻¹ φ_i and 1 - p_i, are averaged each on its own.
 
     Args:
         width: dimension of the projection; chosen by the number of examples if None.
@@ -63,11 +64,23 @@ class Trak(Method):
         self._features(loaded, reporter)
 
     def scores(self, query: Query) -> Tensor:
+        return self.averaged([query])
+
+    def averaged(self, queries: Sequence[Query]) -> Tensor:
+        import torch
+
+        kernels = torch.stack([self._kernel(query) for query in queries]).mean(dim=0)
+        residuals = torch.stack([self._residuals(query) for query in queries]).mean(dim=0)
+        return queries[0].asked((kernels * residuals).T).T
+
+    def _kernel(self, query: Query) -> Tensor:
         features, sketch = self._features(query.loaded, query.reporter)
-        chances = query.loaded.index.array(query.final.number, "logits").double().softmax(dim=1)
-        residuals = 1 - chances.gather(1, query.loaded.train_labels.unsqueeze(1)).squeeze(1)
         mine = sketch.of(query.gradient(query.final)).cpu()
-        return query.asked(trak_scores(features, mine, residuals, self._ridge).T).T
+        return trak_kernel(features, mine, self._ridge)
+
+    def _residuals(self, query: Query) -> Tensor:
+        chances = query.loaded.index.array(query.final.number, "logits").double().softmax(dim=1)
+        return 1 - chances.gather(1, query.loaded.train_labels.unsqueeze(1)).squeeze(1)
 
     def _features(self, loaded: Loaded, reporter: Reporter) -> tuple[Tensor, CountSketch]:
         from attribution.capture import GradientCapture
@@ -81,8 +94,8 @@ class Trak(Method):
         return log_odds_features(loaded, sketch, f"log-odds-{width}", reporter), sketch
 
 
-def trak_scores(features: Tensor, queries: Tensor, residuals: Tensor, ridge: float = 0.0) -> Tensor:
-    """Scores (Q, N) in float64 from projected gradients (N, k) and (Q, k) and residuals 1 - p (N,).
+def trak_kernel(features: Tensor, queries: Tensor, ridge: float = 0.0) -> Tensor:
+    """φ_f (ΦᵀΦ + λI)⁻¹ φ_i (Q, N) in float64, from projected gradients Φ (N, k) and φ_f (Q, k).
 
     Raises:
         UsageError: more dimensions than examples, without a ridge.
@@ -102,5 +115,5 @@ def trak_scores(features: Tensor, queries: Tensor, residuals: Tensor, ridge: flo
     gram.diagonal().add_(ridge * float(gram.diagonal().mean()))
     # Of a model with few parameters the projections depend on one another: least squares of the smallest norm.
     inverse = torch.linalg.pinv(gram, rtol=_ROUNDING, hermitian=True)
-    scores: Tensor = queries.double() @ inverse @ rows.T * residuals.double()
-    return scores
+    kernel: Tensor = queries.double() @ inverse @ rows.T
+    return kernel

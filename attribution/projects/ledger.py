@@ -7,6 +7,7 @@ ledger lacks, and a byte that changed on disk is noticed when the file is first 
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,31 @@ class Ledger:
             raise ProjectError(
                 f"'{directory / LEDGER}' is missing or damaged ({error}): run tracefix prepare to make it again."
             ) from error
+
+    @classmethod
+    def made_from(cls, directory: Path, arguments: dict[str, Any]) -> bool:
+        """Whether what lies in a folder was made from these arguments."""
+        try:
+            return cls.read(directory).arguments == arguments
+        except ProjectError:
+            return False
+
+    @classmethod
+    def resumed(cls, directory: Path, arguments: dict[str, Any]) -> Ledger:
+        """The ledger to go on with: what was made from the same and is intact, else nothing.
+
+        Raises:
+            ProjectError: the folder cannot be written.
+        """
+        if cls.made_from(directory, arguments):
+            ledger = cls.read(directory)
+            ledger.drop_damaged()
+        else:
+            if directory.exists():
+                shutil.rmtree(directory)
+            ledger = cls(directory, arguments, {})
+        ledger.write()
+        return ledger
 
     def write(self) -> None:
         """Write the ledger atomically."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from attribution import Engine, Project, Task, create_project, prepare
 from attribution.projects import Manifest, TaskSource
@@ -34,3 +37,9 @@ def engine_of(directory: Path, build: Callable[[], Task]) -> Engine:
     project = project_of(directory, build)
     prepare(project, device="cpu")
     return Engine(project, device="cpu")
+
+
+def with_batches_of(engine: Engine, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an engine compute fresh gradients in batches of ``size``, until the end of the test."""
+    loaded = replace(engine._loaded, batch_size=size)
+    monkeypatch.setattr(engine, "_run", replace(engine._run, loaded=loaded))

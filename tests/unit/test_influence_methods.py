@@ -18,7 +18,7 @@ from attribution.curvature.exact import fit_exact
 from attribution.methods import availability, method_named
 from attribution.methods.exact import LARGEST
 from attribution.query import Query
-from tests.unit.built_projects import engine_of
+from tests.unit.built_projects import engine_of, with_batches_of
 from tests.unit.tiny_models import (
     TextModel,
     convolutional,
@@ -74,7 +74,7 @@ def test_batch_size_and_the_index_change_no_score(
     engine: Engine, misprediction: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     indexed = engine.explain(misprediction, method=method).scores
-    monkeypatch.setattr(engine, "_loaded", replace(engine._loaded, batch_size=7))
+    with_batches_of(engine, 7, monkeypatch)
     monkeypatch.setattr(engine._loaded.curvature, "_batch_size", 7)
     monkeypatch.setattr(engine._loaded.curvature, "_exact", None)
     engine._remembered.clear()

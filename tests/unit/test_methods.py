@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from attribution import Checkpoint, Engine, Task
 from attribution.batches import gradient_batch_size
 from attribution.errors import MissingRequirementError, NotFoundError, UsageError
 from attribution.methods import availability, default_method, list_methods
-from tests.unit.built_projects import engine_of
+from tests.unit.built_projects import engine_of, with_batches_of
 from tests.unit.tiny_models import TRAIN, Pairs, trained_mlp
 
 
@@ -127,7 +126,7 @@ def test_batch_size_and_the_index_change_no_score(
 ) -> None:
     indexed = engine.explain(misprediction, method=method).scores
     for size in (1, 7, 64):
-        monkeypatch.setattr(engine, "_loaded", replace(engine._loaded, batch_size=size))
+        with_batches_of(engine, size, monkeypatch)
         engine._remembered.clear()
         fresh = engine.explain(misprediction, method=method, use_index=False).scores
         assert np.allclose(fresh, indexed, rtol=1e-4, atol=1e-5 * np.abs(indexed).max())

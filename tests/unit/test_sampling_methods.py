@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,13 @@ from attribution.errors import MissingRequirementError, UsageError
 from attribution.linear_head import fit_head, with_ones
 from attribution.methods import availability, method_named
 from attribution.methods.forward_inf import ForwardInfluence
-from attribution.methods.trak import SEED, Trak, trak_scores
+from attribution.methods.trak import SEED, Trak, trak_kernel
 from attribution.query import Query
 from attribution.sketch import CountSketch, log_odds
 from attribution.task import cross_entropy
 from attribution.trust import spearman
 from attribution.turnover import TurnoverDropout, masked, unit_mask
-from tests.unit.built_projects import engine_of
+from tests.unit.built_projects import engine_of, with_batches_of
 from tests.unit.tiny_models import TRAIN, Pairs, labels, trained_mlp
 
 
@@ -91,7 +90,7 @@ def test_without_projection_trak_is_the_influence_function_of_logistic_regressio
     queries = torch.randn(2, 5, generator=generator, dtype=torch.float64)
     residuals = torch.rand(30, generator=generator, dtype=torch.float64)
     expected = queries @ torch.linalg.lstsq(features, torch.diag(residuals)).solution
-    assert torch.allclose(trak_scores(features, queries, residuals), expected)
+    assert torch.allclose(trak_kernel(features, queries) * residuals, expected)
 
 
 def test_trak_has_the_sign_of_the_influence_function(engine: Engine) -> None:
@@ -102,10 +101,10 @@ def test_trak_has_the_sign_of_the_influence_function(engine: Engine) -> None:
 
 
 def test_trak_refuses_more_dimensions_than_examples(engine: Engine) -> None:
-    features, queries, residuals = torch.randn(5, 8), torch.randn(1, 8), torch.rand(5)
+    features, queries = torch.randn(5, 8), torch.randn(1, 8)
     with pytest.raises(UsageError, match="8 dimensions needs at least as many examples, and there are 5"):
-        trak_scores(features, queries, residuals)
-    assert bool(torch.isfinite(trak_scores(features, queries, residuals, ridge=0.1)).all())
+        trak_kernel(features, queries)
+    assert bool(torch.isfinite(trak_kernel(features, queries, ridge=0.1)).all())
     assert "more than the 40 training examples" in str(Trak(width=64).missing(engine.facts))
     assert Trak(width=64, ridge=0.1).missing(engine.facts) is None
 
@@ -197,7 +196,7 @@ def test_turnover_dropout_finds_the_example_itself(tmp_path: Path, monkeypatch: 
     scores = engine.scores(ids, method="turnover_dropout", measurement="loss")
     ranks = [int((row < row[number]).sum()) for number, row in enumerate(scores)]
     assert np.mean(ranks) < 0.25 * TRAIN  # by chance half of them would rank before it
-    monkeypatch.setattr(engine, "_loaded", replace(engine._loaded, batch_size=7))
+    with_batches_of(engine, 7, monkeypatch)
     again = engine.scores(ids, method="turnover_dropout", measurement="loss")
     assert np.allclose(scores, again, atol=1e-5)
 
@@ -236,7 +235,7 @@ def test_batch_size_changes_no_score(
 ) -> None:
     first = engine.explain(misprediction, method=method).scores
     other = engine_of(tmp_path / "project", trained_mlp)
-    monkeypatch.setattr(other, "_loaded", replace(other._loaded, batch_size=7))
+    with_batches_of(other, 7, monkeypatch)
     second = other.explain(misprediction, method=method).scores
     assert np.allclose(first, second, rtol=1e-3, atol=1e-4 * np.abs(first).max())
 

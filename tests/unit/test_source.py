@@ -216,7 +216,7 @@ def test_batch_size_and_the_index_change_no_score(
     wrong = engine.project.mispredictions()[0]["id"]
     indexed = engine.explain(wrong, method=method).scores
     monkeypatch.setattr("attribution.preparation.gradient_batch_size", lambda task: 7)
-    monkeypatch.setattr("attribution.engine.gradient_batch_size", lambda task: 7)
+    monkeypatch.setattr("attribution.runs.gradient_batch_size", lambda task: 7)
     other = engine_of(tmp_path / "project", trained_mlp)
     for use_index in (True, False):
         found = other.explain(wrong, method=method, use_index=use_index).scores

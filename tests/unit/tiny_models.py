@@ -154,11 +154,13 @@ def settled(model: nn.Module, seed: int = 3) -> nn.Module:
     return model.eval()
 
 
-def trained_mlp() -> Task:
-    """A small MLP with three checkpoints of a short run, and some test errors."""
+def trained_mlp(seed: int = 0) -> Task:
+    """A small MLP with three checkpoints of a short run, and some test errors; other seeds start from other weights."""
     torch.manual_seed(0)
     inputs = torch.randn(TRAIN + TEST, 5)
     classes = (inputs[:, :3] + 0.7 * torch.randn(TRAIN + TEST, 3)).argmax(dim=1).tolist()
+    if seed:
+        torch.manual_seed(seed)
     model = settled(mlp())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     checkpoints = []

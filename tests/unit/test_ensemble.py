@@ -1,0 +1,123 @@
+"""Several trained models behind one explanation, against the models explained one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attribution import Engine, Task, TrainedModel
+from attribution.errors import MissingRequirementError, ProjectError
+from attribution.methods import ProjectFacts
+from tests.unit.built_projects import engine_of
+from tests.unit.tiny_models import mlp, trained_mlp
+
+SEEDS = (0, 1, 2)
+
+
+def three_models() -> Task:
+    """A task with the models of two further seeds."""
+    first, *others = (trained_mlp(seed) for seed in SEEDS)
+    return replace(
+        first, ensemble=[TrainedModel(task.model.state_dict(), task.checkpoints) for task in others]
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return engine_of(tmp_path_factory.mktemp("ensemble") / "project", three_models)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> list[Engine]:
+    """Each of the models as a project of its own."""
+    folder = tmp_path_factory.mktemp("single")
+    return [engine_of(folder / str(seed), lambda seed=seed: trained_mlp(seed)) for seed in SEEDS]
+
+
+@pytest.mark.parametrize(
+    "method", ["ekfac", "path", "tracin", "source", "grad_cos", "representation", "loss"]
+)
+def test_the_score_is_the_mean_over_the_models(engine: Engine, single: list[Engine], method: str) -> None:
+    measurement = "logit:b"  # a margin would name each model's own prediction
+    found = engine.explain("1", method=method, measurement=measurement, ensemble=True)
+    expected = [other.explain("1", method=method, measurement=measurement).scores for other in single]
+    assert np.allclose(found.scores, np.mean(expected, axis=0), rtol=1e-4, atol=1e-7)
+    alone = engine.explain("1", method=method, measurement=measurement).scores
+    assert np.allclose(alone, expected[0], rtol=1e-4, atol=1e-7)
+    assert np.array_equal(
+        engine.scores(["1"], method=method, measurement=measurement, ensemble=True)[0], found.scores
+    )
+
+
+def test_trak_averages_its_two_factors_each_on_its_own(engine: Engine, single: list[Engine]) -> None:
+    measurement = "logit:b"
+    found = engine.scores(["1"], method="trak", measurement=measurement, ensemble=True)[0]
+    scores, residuals = [], []
+    for other in single:
+        scores.append(other.scores(["1"], method="trak", measurement=measurement)[0].astype(np.float64))
+        predictions = other.project.predictions("train")
+        chances = predictions[["p_0", "p_1", "p_2"]].to_numpy()
+        residuals.append(1 - chances[np.arange(len(chances)), predictions["label"]])
+    kernels = np.stack(scores) / np.stack(residuals)
+    assert np.allclose(found, kernels.mean(axis=0) * np.mean(residuals, axis=0), rtol=1e-3)
+    assert not np.allclose(found, np.mean(scores, axis=0), rtol=1e-2)
+
+
+def test_trust_says_how_far_the_models_agree(engine: Engine) -> None:
+    trust = engine.explain("1", method="path", ensemble=True).trust
+    assert trust["checkpoint_agreement"] is None and -1 <= trust["model_agreement"] <= 1
+    assert trust["sentence"].startswith("The 3 models ")
+    alone = engine.explain("1", method="path").trust
+    assert alone["model_agreement"] is None and alone["checkpoint_agreement"] is not None
+
+
+def test_a_second_engine_finds_the_indexes_of_the_ensemble(engine: Engine) -> None:
+    engine.explain("1", method="ekfac", ensemble=True)
+    folder = engine.project.prepared_directory / "models"
+    assert sorted(model.name for model in folder.iterdir()) == ["1", "2"]
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*.safetensors")}
+    again = Engine(engine.project, device="cpu").explain("1", method="ekfac", ensemble=True)
+    assert np.array_equal(again.scores, engine.explain("1", method="ekfac", ensemble=True).scores)
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.safetensors")} == before
+
+
+def test_other_weights_get_another_index(tmp_path: Path) -> None:
+    models = [trained_mlp(seed) for seed in (0, 1)]
+
+    def task() -> Task:
+        return replace(models[0], ensemble=[TrainedModel(models[1].model.state_dict())])
+
+    engine = engine_of(tmp_path / "project", task)
+    first = engine.explain("1", method="grad_dot", ensemble=True).scores
+    models[1] = trained_mlp(2)
+    second = Engine(engine.project, device="cpu").explain("1", method="grad_dot", ensemble=True).scores
+    assert not np.allclose(first, second)
+
+
+def test_one_model_is_no_ensemble(single: list[Engine]) -> None:
+    with pytest.raises(
+        MissingRequirementError, match="one trained model, so there is nothing to average over"
+    ):
+        single[0].explain("1", ensemble=True)
+
+
+def test_a_model_without_checkpoints_is_named(tmp_path: Path) -> None:
+    state = trained_mlp(1).model.state_dict()
+    engine = engine_of(tmp_path / "project", lambda: replace(trained_mlp(), ensemble=[TrainedModel(state)]))
+    with pytest.raises(MissingRequirementError, match="'path' cannot run on model 1 of the ensemble"):
+        engine.explain("1", method="path", ensemble=True)
+    assert np.isfinite(engine.explain("1", method="ekfac", ensemble=True).scores).all()
+
+
+def test_a_model_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    state = {f"other.{name}": tensor for name, tensor in mlp().state_dict().items()}
+    engine = engine_of(tmp_path / "project", lambda: replace(trained_mlp(), ensemble=[TrainedModel(state)]))
+    with pytest.raises(ProjectError, match="model 1 of the ensemble has a parameter 'other"):
+        engine.explain("1", method="ekfac", ensemble=True)
+
+
+def test_facts_count_the_models(engine: Engine, single: list[Engine]) -> None:
+    assert [ProjectFacts.of(e.project).models for e in (engine, single[0])] == [3, 1]
