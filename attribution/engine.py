@@ -17,7 +17,7 @@ from attribution.breakdown import Breakdown, break_down
 from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
-from attribution.fixing import FixRequest, run_fix, suggested_edits
+from attribution.fixing import FixRequest, FixSettings, run_fix, suggested_edits
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
@@ -205,7 +205,13 @@ class Engine:
             )
             return smallest_flipping_set(removal, largest, per_round)
 
-    def suggest(self, explanation: Explanation, *, strategy: str = "helpers", top: int = 10) -> list[Edit]:
+    def suggest(
+        self,
+        explanation: Explanation,
+        *,
+        strategy: str = FixSettings.strategy,
+        top: int = FixSettings.top,
+    ) -> list[Edit]:
         """The edits a strategy proposes for an explanation: the ``top`` training examples and what to do with each.
 
         Raises:
@@ -217,14 +223,14 @@ class Engine:
         self,
         test_id: str,
         *,
-        strategy: str = "helpers",
+        strategy: str = FixSettings.strategy,
         edits: Sequence[Edit] | None = None,
         train_ids: Sequence[str] | None = None,
-        top: int = 10,
+        top: int = FixSettings.top,
         method: str | None = None,
         measurement: str = "margin",
-        steps: int = 50,
-        seed: int = 0,
+        steps: int = FixSettings.steps,
+        seed: int = FixSettings.seed,
         reporter: Reporter = SILENT,
     ) -> FixRecord:
         """Fine-tune a copy of the model on chosen training examples until the test example is predicted right.

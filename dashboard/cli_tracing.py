@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attribution.errors import ProjectError, UsageError
+from attribution.fixing import STRATEGIES, FixSettings, check_strategy
 from dashboard.cli_options import (
     JsonOption,
     ProjectArgument,
@@ -125,12 +126,16 @@ def fix(
     strategy: Annotated[
         str,
         typer.Option(
-            "--strategy", metavar="S", help="helpers (train on them) or relabel (the suspected errors)."
+            "--strategy",
+            metavar="S",
+            help="; ".join(f"{name} {does}" for name, does in STRATEGIES.items()) + ".",
         ),
-    ] = "helpers",
+    ] = FixSettings.strategy,
     top: Annotated[
         int | None,
-        typer.Option("--top", min=1, metavar="K", help="How many training examples.  [default: 10]"),
+        typer.Option(
+            "--top", min=1, metavar="K", help=f"How many training examples: {FixSettings.top} if not given."
+        ),
     ] = None,
     train_ids: Annotated[
         str | None,
@@ -138,8 +143,8 @@ def fix(
     ] = None,
     steps: Annotated[
         int, typer.Option("--steps", min=1, metavar="N", help="Fine-tuning steps at most.")
-    ] = 50,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
+    ] = FixSettings.steps,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = FixSettings.seed,
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
@@ -148,8 +153,6 @@ def fix(
     if chosen and top is not None:
         raise UsageError("--top and --train-ids exclude each other: give one of them.")
     with working() as reporter:
-        from attribution.fixing import check_strategy
-
         check_strategy(strategy)  # better said now than after minutes of preparing
         ready, rest = opened(project, place(context, projects), reporter)
         ready.position("test", test_id)
@@ -159,7 +162,7 @@ def fix(
             test_id,
             strategy=strategy,
             train_ids=chosen,
-            top=10 if top is None else top,
+            top=FixSettings.top if top is None else top,
             steps=steps,
             seed=seed,
             reporter=rest,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attribution.fixing import FixSettings
 from attribution.methods import ProjectFacts, availability, default_method, list_methods
 from attribution.progress import Reporter
 from attribution.projects import Edit
@@ -35,16 +36,6 @@ class Question:
             "method": None if self.method == default_method(ProjectFacts.of(opened.project)) else self.method,
             "measurement": None if self.measurement == "margin" else self.measurement,
         }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a fix is made: strategy and number of examples where the tray is empty, most steps, seed."""
-
-    strategy: str = "helpers"
-    top: int = 10
-    steps: int = 50
-    seed: int = 0
 
 
 def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
@@ -143,7 +134,9 @@ def comparison_job(
     )
 
 
-def start_fix(opened: Opened, question: Question, edits: Sequence[Edit], recipe: Recipe, note: str) -> Job:
+def start_fix(
+    opened: Opened, question: Question, edits: Sequence[Edit], settings: FixSettings, note: str
+) -> Job:
     """Queue a fix with these edits, or with the strategy's suggestion where there are none.
 
     The job's result is the id of the fix, saved in the project's history as a preview.
@@ -154,13 +147,13 @@ def start_fix(opened: Opened, question: Question, edits: Sequence[Edit], recipe:
         engine = shelf.get(opened, reporter.share(0.0, 0.1))
         record = engine.fix(
             question.example_id,
-            strategy=recipe.strategy,
+            strategy=settings.strategy,
             edits=list(edits) or None,
-            top=recipe.top,
+            top=settings.top,
             method=question.method,
             measurement=question.measurement,
-            steps=recipe.steps,
-            seed=recipe.seed,
+            steps=settings.steps,
+            seed=settings.seed,
             reporter=reporter.share(0.1, 1.0),
         )
         opened.project.history.save(record.model_copy(update={"note": note}), state="preview")
@@ -169,7 +162,7 @@ def start_fix(opened: Opened, question: Question, edits: Sequence[Edit], recipe:
     chosen = tuple((edit.train_id, edit.action, edit.label) for edit in edits)
     return job_queue().submit(
         work,
-        key=("fix", opened.key, question, chosen, recipe, note),
+        key=("fix", opened.key, question, chosen, settings, note),
         kind="fix",
         title=f"Fixing example {question.example_id}",
         lane=WORK_LANE,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from attribution.fixing import STRATEGIES
+from attribution.fixing import STRATEGIES, FixSettings
 from attribution.projects import Edit
 from dashboard.components.tray import TrayItem, tray_items
 from dashboard.current import Opened
-from dashboard.explaining import Question, Recipe, start_fix
+from dashboard.explaining import Question, start_fix
 from dashboard.state import go
 from dashboard.tray import FixTray, encoded
 
@@ -97,30 +97,32 @@ def _items(opened: Opened, tray: FixTray, edits: Sequence[Edit]) -> None:
     )
 
 
-def _recipe() -> Recipe:
+def _recipe() -> FixSettings:
     with st.expander("Recipe", icon=":material/tune:"):
         st.segmented_control(
             "Strategy, where nothing is chosen",
             list(STRATEGIES),
-            default=Recipe.strategy,
+            default=FixSettings.strategy,
             key="recipe-strategy",
             required=True,
             persist_state="session",
         )
-        st.number_input("Examples", 1, 50, Recipe.top, key="recipe-top", persist_state="session")
-        st.number_input("Steps at most", 1, 200, Recipe.steps, key="recipe-steps", persist_state="session")
-        st.number_input("Seed", 0, 10_000, Recipe.seed, key="recipe-seed", persist_state="session")
+        st.number_input("Examples", 1, 50, FixSettings.top, key="recipe-top", persist_state="session")
+        st.number_input(
+            "Steps at most", 1, 200, FixSettings.steps, key="recipe-steps", persist_state="session"
+        )
+        st.number_input("Seed", 0, 10_000, FixSettings.seed, key="recipe-seed", persist_state="session")
     return _chosen_recipe()
 
 
-def _chosen_recipe() -> Recipe:
+def _chosen_recipe() -> FixSettings:
     """The recipe as its widgets stand, also inside a callback, whose arguments would be those of the last run."""
     state = st.session_state
-    return Recipe(
-        strategy=state.get("recipe-strategy") or Recipe.strategy,
-        top=int(state.get("recipe-top") or Recipe.top),
-        steps=int(state.get("recipe-steps") or Recipe.steps),
-        seed=int(state.get("recipe-seed") or Recipe.seed),
+    return FixSettings(
+        strategy=state.get("recipe-strategy") or FixSettings.strategy,
+        top=int(state.get("recipe-top") or FixSettings.top),
+        steps=int(state.get("recipe-steps") or FixSettings.steps),
+        seed=int(state.get("recipe-seed") or FixSettings.seed),
     )
 
 

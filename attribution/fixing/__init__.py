@@ -11,16 +11,18 @@ from attribution.lazy import lazily
 
 if TYPE_CHECKING:
     from attribution.fixing.fix import FixRequest, run_fix
-    from attribution.fixing.strategies import STRATEGIES, check_strategy, suggested_edits
+    from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy
+    from attribution.fixing.strategies import suggested_edits
 
 _HOME = {
     "FixRequest": "attribution.fixing.fix",
     "run_fix": "attribution.fixing.fix",
-    "STRATEGIES": "attribution.fixing.strategies",
-    "check_strategy": "attribution.fixing.strategies",
+    "FixSettings": "attribution.fixing.settings",
+    "STRATEGIES": "attribution.fixing.settings",
+    "check_strategy": "attribution.fixing.settings",
     "suggested_edits": "attribution.fixing.strategies",
 }
 
-__all__ = ["STRATEGIES", "FixRequest", "check_strategy", "run_fix", "suggested_edits"]
+__all__ = ["STRATEGIES", "FixRequest", "FixSettings", "check_strategy", "run_fix", "suggested_edits"]
 
 __getattr__ = lazily(__name__, _HOME)

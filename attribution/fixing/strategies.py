@@ -1,4 +1,4 @@
-"""Strategies: which training examples to use for a fix, and what to do with each. Light: no torch."""
+"""The edits that a strategy proposes: which training examples to use for a fix, and what to do with each. No torch."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attribution.errors import NotFoundError, UsageError
+from attribution.errors import UsageError
 from attribution.explanation import Explanation
+from attribution.fixing.settings import FixSettings, check_strategy
 from attribution.projects import Edit, Project
-
-STRATEGIES = {
-    "helpers": "trains a little more on the helpers of the true class",
-    "relabel": "trains a little on the culprits, relabelled to the true class",
-}
-"""What each strategy does, by name."""
-
-
-def check_strategy(name: str) -> None:
-    """Raise `NotFoundError` unless the strategy exists."""
-    if name not in STRATEGIES:
-        raise NotFoundError(f"There is no strategy '{name}': the strategies are {', '.join(STRATEGIES)}.")
 
 
 def suggested_edits(
@@ -28,7 +17,7 @@ def suggested_edits(
     explanation: Explanation,
     *,
     strategy: str,
-    top: int = 10,
+    top: int = FixSettings.top,
     train_ids: Sequence[str] | None = None,
 ) -> list[Edit]:
     """The edits of a strategy, for the ``top`` best examples or for the given ones.

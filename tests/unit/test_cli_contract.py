@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from attribution.fixing import STRATEGIES
+from attribution import Engine
+from attribution.fixing import STRATEGIES, FixSettings
 from attribution.projects import Project
+from dashboard import cli_tracing
 from tests.command_line import CommandLine
 
 
@@ -164,9 +169,25 @@ def test_a_fix_uses_the_training_examples_it_is_given(
     assert fix["steps"] <= 2
 
 
+def help_of_fix(tracefix: CommandLine) -> str:
+    """Its words, without the frames around them."""
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", tracefix("fix", "--help").out).split())
+
+
 def test_help_names_every_strategy(tracefix: CommandLine) -> None:
-    text = tracefix("fix", "--help").out
-    assert all(name in text for name in STRATEGIES)
+    text = help_of_fix(tracefix)
+    assert all(f"{name} {does}" in text for name, does in STRATEGIES.items())
+
+
+def test_the_command_line_the_engine_and_the_page_have_the_same_defaults(tracefix: CommandLine) -> None:
+    usual = asdict(FixSettings())
+    engine = inspect.signature(Engine.fix).parameters
+    assert {name: engine[name].default for name in usual} == usual
+    command = inspect.signature(cli_tracing.fix).parameters
+    assert {name: command[name].default for name in ("strategy", "steps", "seed")} == {
+        name: usual[name] for name in ("strategy", "steps", "seed")
+    }
+    assert f"How many training examples: {usual['top']} if not given" in help_of_fix(tracefix)
 
 
 def test_methods_say_what_they_need(tracefix: CommandLine) -> None:
