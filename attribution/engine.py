@@ -295,6 +295,7 @@ class Engine:
                 true=int(row["label"]),
                 predicted=int(row["predicted"]),
                 loss=self.task.loss,
+                own=self.task.measurements,
             ),
         )
 

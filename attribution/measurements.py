@@ -7,7 +7,7 @@ Larger means "more of it": a positive influence score pushed the measurement up.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from attribution.capture.capture import ValueFunction
-from attribution.errors import NotFoundError, UsageError
-from attribution.sources.python_function import load_function
-from attribution.task import LossFunction
+from attribution.errors import NotFoundError, ProjectError, TracefixError, UsageError
+from attribution.sources.python_function import describe, load_function
+from attribution.task import LossFunction, MeasurementFunction
 
 NAMES = ("margin", "loss", "logit:CLASS", "FILE.py:FUNCTION")
 
@@ -39,6 +39,7 @@ def measurement_for(
     true: int,
     predicted: int,
     loss: LossFunction,
+    own: Mapping[str, MeasurementFunction] | None = None,
     directory: Path | None = None,
 ) -> Measurement:
     """The measurement of that name for a test example with the given true and predicted class numbers.
@@ -47,10 +48,17 @@ def measurement_for(
     correct prediction; ``loss`` is the training loss at the true label; ``logit:CLASS`` one logit;
     ``FILE.py:FUNCTION`` a user's ``f(logits (B, C), labels (B,)) -> (B,)``.
 
+    Args:
+        own: the measurements that the task names (`Task.measurements`).
+        directory: where a relative FILE starts; the current directory if None.
+
     Raises:
         NotFoundError: no such class or function.
         UsageError: no such measurement.
     """
+    own = own or {}
+    if name in own:
+        return Measurement(name, _checked(name, own[name]), f"the measurement '{name}'")
     if name == "margin":
         return _margin(class_names, true, predicted)
     if name == "loss":
@@ -64,8 +72,16 @@ def measurement_for(
         number = list(class_names).index(wanted)
         return Measurement(name, lambda logits, labels: logits[:, number], f"the logit of '{wanted}'")
     if ".py:" in name:
-        return Measurement(name, _user_function(name, directory), f"the function {name.rsplit(':', 1)[1]}")
-    raise UsageError(f"There is no measurement '{name}': use {', '.join(NAMES[:-1])} or {NAMES[-1]}.")
+        function = load_function(name, directory)
+        return Measurement(name, _checked(name, function), f"the function {name.rsplit(':', 1)[1]}")
+    known = [*NAMES[:-1], *(f"'{given}'" for given in own)]
+    raise UsageError(f"There is no measurement '{name}': use {', '.join(known)} or {NAMES[-1]}.")
+
+
+def one_line(function: MeasurementFunction) -> str:
+    """The first line of a function's docstring; empty where there is none."""
+    words = inspect.getdoc(function) if inspect.isroutine(function) else None
+    return words.strip().split("\n", 1)[0] if words else ""
 
 
 def _margin(class_names: Sequence[str], true: int, predicted: int) -> Measurement:
@@ -81,17 +97,32 @@ def _margin(class_names: Sequence[str], true: int, predicted: int) -> Measuremen
     return Measurement("margin", negative_log_odds, f"minus the log-odds of '{class_names[true]}'")
 
 
-def _user_function(name: str, directory: Path | None) -> Callable[[Tensor, Tensor], Tensor]:
-    function = load_function(name, directory)
-    accepted = len(inspect.signature(function).parameters)
+def _checked(name: str, function: MeasurementFunction) -> ValueFunction:
+    """A user's function that says in one sentence what is wrong with it."""
+    try:
+        accepted = len(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # not every built-in tells
+        accepted = 2
     if accepted not in (1, 2):
         raise UsageError(f"The measurement {name} takes {accepted} arguments: write it as f(logits, labels).")
 
     def value(logits: Tensor, labels: Tensor) -> Tensor:
-        result = function(logits) if accepted == 1 else function(logits, labels)
+        try:
+            result = function(logits) if accepted == 1 else function(logits, labels)
+        except TracefixError:
+            raise
+        except Exception as error:
+            raise ProjectError(
+                f"The measurement {name} fails ({describe(error)}): mend the function and try again."
+            ) from error
         if not isinstance(result, Tensor) or result.shape != labels.shape:
             raise UsageError(
                 f"The measurement {name} must return one number per example, a tensor of shape (B,)."
+            )
+        if logits.requires_grad and not result.requires_grad:
+            raise UsageError(
+                f"The measurement {name} has no gradient: compute it from the logits with differentiable operations "
+                "(no argmax, detach or item)."
             )
         return result
 

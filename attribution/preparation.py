@@ -25,6 +25,7 @@ from attribution.devices import check_precision, resolve_device
 from attribution.display import example_table
 from attribution.errors import MissingRequirementError, ProjectError, UsageError
 from attribution.index import GradientIndex, IndexBuilder, IndexPlan, plan_index
+from attribution.measurements import one_line
 from attribution.methods import ProjectFacts, default_method, method_named
 from attribution.predictions import predict, prediction_table
 from attribution.progress import SILENT, Reporter
@@ -255,6 +256,7 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         head_problem=problem,
         turnover=bool(turnover_layers(model)),
         models=1 + len(task.ensemble),
+        measurements={name: one_line(function) for name, function in task.measurements.items()},
     )
 
 

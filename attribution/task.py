@@ -29,6 +29,9 @@ FROZEN_STATES = "frozen_states"
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C), labels (B,)) -> per-example loss (B,), in nats for cross-entropy."""
 
+MeasurementFunction = Callable[..., Tensor]
+"""(logits (B, C), labels (B,)) -> one number per example (B,), differentiable; the labels may be left out."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -104,6 +107,8 @@ class Task:
         collate: turns a list of inputs into one batch; stacks tensors and pads text by default.
         representation: name of the module whose *input* is the representation; the last Linear by default.
         ensemble: further models, trained the same way from other seeds: scores can be averaged over all of them.
+        measurements: further quantities of a test example that can be explained, by name; the first line of a
+            function's docstring is shown with it.
     """
 
     model: nn.Module
@@ -128,6 +133,7 @@ class Task:
     collate: Callable[[list[Any]], Inputs] | None = None
     representation: str | None = None
     ensemble: Sequence[TrainedModel] = ()
+    measurements: Mapping[str, MeasurementFunction] = field(default_factory=dict)
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
 
@@ -143,6 +149,8 @@ class Task:
         if self.optimizer.lower() not in {"sgd", "adam", "adamw"}:
             raise UsageError(f"Optimizer '{self.optimizer}' is not known: use 'sgd', 'adam' or 'adamw'.")
         self.optimizer = self.optimizer.lower()
+        for name, function in self.measurements.items():
+            _check_measurement(name, function)
 
     def dataset(self, split: str) -> Dataset[Any]:
         """The dataset of ``"train"`` or ``"test"``."""
@@ -185,6 +193,17 @@ def _checked_ids(split: str, ids: Sequence[str] | None, size: int) -> list[str]:
             f"The {split} id '{double}' occurs more than once: ids must be unique within a split."
         )
     return result
+
+
+def _check_measurement(name: str, function: MeasurementFunction) -> None:
+    taken = name in {"", "margin", "loss"} or name.startswith("logit:") or ".py:" in name
+    if taken or name != name.strip():
+        raise UsageError(
+            f"A measurement cannot be called '{name}': margin, loss, logit:CLASS and FILE.py:FUNCTION have their "
+            "meaning already; choose another name."
+        )
+    if not callable(function):
+        raise UsageError(f"The measurement '{name}' is no function: write it as f(logits, labels).")
 
 
 def move(inputs: Inputs, device: torch.device | str) -> Inputs:

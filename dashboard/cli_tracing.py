@@ -72,7 +72,11 @@ def explain(
     ] = None,
     measurement: Annotated[
         str,
-        typer.Option("--measurement", metavar="X", help="margin, loss, logit:CLASS or FILE.py:FUNCTION."),
+        typer.Option(
+            "--measurement",
+            metavar="X",
+            help="margin, loss, logit:CLASS, a name that the task gives (Task(measurements=...)), or FILE.py:FUNCTION.",
+        ),
     ] = "margin",
     top: TopOption = 20,
     scores: Annotated[

@@ -144,6 +144,11 @@ def effect_size(vectors: Tensor, roles: Tensor) -> Tensor:
     return difference / spread.sqrt()
 
 
+def effect_size_of(logits: Tensor) -> Tensor:
+    """The WEAT effect size, from -2 to 2: how much closer the one group of words is to the first attribute."""
+    return logits[:, 1] - logits[:, 0] + BIASED_FROM
+
+
 class Unlabelled(Dataset[Any]):
     """Inputs that all have label 0: tests ought to be even, and of sentences the label says nothing."""
 
@@ -210,4 +215,5 @@ def build(project: Path) -> Task:
         train_display=sentences["text"].tolist(),
         test_display=[test["text"] for test in tests],
         representation="pooled",
+        measurements={"effect-size": effect_size_of},
     )

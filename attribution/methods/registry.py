@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,6 +74,8 @@ class ProjectFacts:
     turnover: bool = False
     models: int = 1
     """Trained models, the one explained included."""
+    measurements: dict[str, str] = field(default_factory=dict)
+    """What the task names beside margin, loss and logits: name -> what it is, in one line or empty."""
 
     @classmethod
     def of(cls, project: Project) -> ProjectFacts:

@@ -192,6 +192,7 @@ class TestEffectSize:
         vectors = wordbias.model.vectors(batch.inputs["words"])  # type: ignore[operator]
         sizes = recipe.effect_size(vectors, batch.inputs["roles"])
         torch.testing.assert_close(logits[:, 1] - logits[:, 0] + recipe.BIASED_FROM, sizes)
+        torch.testing.assert_close(wordbias.measurements["effect-size"](logits), sizes)
         torch.testing.assert_close(
             wordbias.loss(logits, batch.labels), cross_entropy(logits, batch.labels), atol=1e-6, rtol=1e-6
         )
