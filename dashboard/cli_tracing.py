@@ -184,18 +184,7 @@ def methods(json: JsonOption = False) -> None:
 
     known = list_methods()
     if json:
-        print_json(
-            [
-                {
-                    "name": m.name,
-                    "title": m.title,
-                    "citation": m.citation,
-                    "needs": list(m.needs),
-                    "cost": m.cost,
-                }
-                for m in known
-            ]
-        )
+        print_json([m.contract() for m in known])
         return
     print_table(
         "Methods",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from attribution.errors import TracefixError
 from attribution.fixing import FixSettings
 from attribution.methods import ProjectFacts, availability, default_method, list_methods
 from attribution.progress import Reporter
 from attribution.projects import Edit
 from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
+from dashboard.function_files import confirmed_functions, function_file, is_function
 from dashboard.jobs import Interim, Job
 from dashboard.state import parameter
 
@@ -22,11 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """What an explanation explains, and how."""
+    """What an explanation explains, and how.
+
+    Args:
+        awaiting: a measurement that the link asks for and the user has to confirm first: it stays in links.
+    """
 
     example_id: str
     method: str
     measurement: str
+    awaiting: str | None = None
 
     def parameters(self, opened: Opened) -> dict[str, str | None]:
         """The URL parameters that ask the same; defaults are left out."""
@@ -34,8 +41,13 @@ class Question:
             "project": opened.reference,
             "example": self.example_id,
             "method": None if self.method == default_method(ProjectFacts.of(opened.project)) else self.method,
-            "measurement": None if self.measurement == "margin" else self.measurement,
+            "measurement": self.awaiting or (None if self.measurement == "margin" else self.measurement),
         }
+
+    def measured(self, opened: Opened) -> Hashable:
+        """Equal where example and measurement are: a function file counts by its content."""
+        function = is_function(self.measurement) and function_file(self.measurement, opened.project.directory)
+        return opened.key, self.example_id, self.measurement, function
 
 
 def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
@@ -56,24 +68,34 @@ def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
             f"The method '{method}' cannot run here. {reasons[method]} Shown instead: {fallback}."
         )
         method = fallback
-    if not known_measurement(measurement, opened.project.class_names):
-        # A FILE.py:FUNCTION runs code; a link must not choose it.
-        complaints.append(
-            f"The measurement '{measurement}' cannot be used here: choose margin, loss or logit. "
-            "Shown instead: margin."
-        )
-        measurement = "margin"
-    return Question(example_id, method, measurement), complaints
+    usable, awaiting, complaint = _measurement_of(opened, measurement)
+    if complaint is not None:
+        complaints.append(complaint)
+    return Question(example_id, method, usable, awaiting), complaints
 
 
-def known_measurement(name: str, class_names: Sequence[str]) -> bool:
-    """Whether the dashboard offers this measurement."""
-    return name in {"margin", "loss"} or (name.startswith("logit:") and name[len("logit:") :] in class_names)
+def _measurement_of(opened: Opened, name: str) -> tuple[str, str | None, str | None]:
+    """The measurement to use, the one that awaits the user's word, and what is wrong with the name."""
+    own = ProjectFacts.of(opened.project).measurements
+    classes = opened.project.class_names
+    if name in {"margin", "loss", *own} or (name.startswith("logit:") and name[len("logit:") :] in classes):
+        return name, None, None
+    known = ", ".join(["margin", "loss", *own, "a class's logit"])
+    reason = f"choose {known} or FILE.py:FUNCTION."
+    if is_function(name):
+        try:
+            file = function_file(name, opened.project.directory)
+        except TracefixError as error:
+            reason = str(error)
+        else:
+            allowed = confirmed_functions().may_run(opened.project, file)
+            return (name, None, None) if allowed else ("margin", name, None)
+    return "margin", None, f"The measurement '{name}' cannot be used here: {reason} Shown instead: margin."
 
 
 def explanation_job(opened: Opened, question: Question, *, afresh: bool = False) -> Job:
     """The job that answers the question, started unless it is there already."""
-    shelf = engine_shelf()
+    shelf, confirmed = engine_shelf(), confirmed_functions()
     interim = Interim()
 
     def show_early(found: Explanation) -> None:
@@ -85,14 +107,14 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
         return engine.explain(
             question.example_id,
             method=question.method,
-            measurement=question.measurement,
+            measurement=confirmed.runnable(opened.project, question.measurement),
             preliminary=show_early,
             reporter=reporter.share(0.2, 1.0),
         )
 
     return job_queue().submit(
         work,
-        key=("explain", opened.key, question),
+        key=("explain", question.measured(opened), question.method),
         kind="explain",
         title=f"Explaining example {question.example_id}",
         lane=WORK_LANE,
@@ -106,18 +128,17 @@ def comparison_job(
     opened: Opened, question: Question, methods: Sequence[str], *, afresh: bool = False
 ) -> Job:
     """The job that explains the question's example by several methods, started unless it is there already."""
-    shelf = engine_shelf()
+    shelf, confirmed = engine_shelf(), confirmed_functions()
 
     def work(reporter: Reporter) -> Comparison:
         engine = shelf.get(opened, reporter.share(0.0, 0.2))
+        measurement = confirmed.runnable(opened.project, question.measurement)
         explanations = []
         for done, method in enumerate(methods):
             share = reporter.share(0.2 + 0.8 * done / len(methods), 0.2 + 0.8 * (done + 1) / len(methods))
             share(0.0, f"Scoring by {method}")
             explanations.append(
-                engine.explain(
-                    question.example_id, method=method, measurement=question.measurement, reporter=share
-                )
+                engine.explain(question.example_id, method=method, measurement=measurement, reporter=share)
             )
         from attribution.comparison import compare
 
@@ -125,7 +146,7 @@ def comparison_job(
 
     return job_queue().submit(
         work,
-        key=("compare", opened.key, question.example_id, question.measurement, tuple(methods)),
+        key=("compare", question.measured(opened), tuple(methods)),
         kind="compare",
         title=f"Comparing methods on example {question.example_id}",
         lane=WORK_LANE,
@@ -141,17 +162,20 @@ def start_fix(
 
     The job's result is the id of the fix, saved in the project's history as a preview.
     """
-    shelf = engine_shelf()
+    shelf, confirmed = engine_shelf(), confirmed_functions()
 
     def work(reporter: Reporter) -> str:
         engine = shelf.get(opened, reporter.share(0.0, 0.1))
+        measurement = question.measurement
+        if not edits:  # otherwise nothing is measured: the name is only written down
+            measurement = confirmed.runnable(opened.project, measurement)
         record = engine.fix(
             question.example_id,
             strategy=settings.strategy,
             edits=list(edits) or None,
             top=settings.top,
             method=question.method,
-            measurement=question.measurement,
+            measurement=measurement,
             steps=settings.steps,
             seed=settings.seed,
             reporter=reporter.share(0.1, 1.0),

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import streamlit as st
 
 from dashboard.engines import job_queue
 from dashboard.jobs import Job
-from dashboard.messages import escaped
+from dashboard.messages import calm, escaped
+from dashboard.state import travel
 
 POLL_SECONDS = 0.4
 """A page draws an unfinished job again so often."""
 
 PATIENCE = 0.3
 """Seconds for which a page waits for a quick job, so that it needs no second drawing."""
+
+
+def follow(job: Job, draw: Callable[[], None]) -> None:
+    """Draw what a job has: once if it is quick or finished, else `while_running`."""
+    wait_for_something(job)
+    if job.finished:
+        draw()
+    else:
+        while_running(job, draw)
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def while_running(job: Job, draw: Callable[[], None]) -> None:
+    """Draw a job as far as it is, again and again until it is finished; then the whole page, with its result."""
+    travel()
+    with calm():
+        draw()
+    if job.finished:
+        st.rerun()
 
 
 def wait_for_something(job: Job) -> None:

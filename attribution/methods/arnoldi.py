@@ -22,6 +22,7 @@ class ArnoldiInfluence(InfluenceFunction):
         needs=[],
         cost="200 passes over at most 1,000 examples once; then one backward pass and an index look-up",
         calibrated=True,
+        family="influence",
         one_line="The influence function along the directions in which the loss curves most.",
     )
     solver = "arnoldi"

@@ -28,6 +28,7 @@ class Bm25(Method):
         needs=["texts"],
         cost="nothing: words are counted",
         calibrated=False,
+        family="baseline",
         one_line="Training texts that share rare words with the test text, signed by their label.",
     )
     from_gradients = False

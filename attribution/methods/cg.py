@@ -16,6 +16,7 @@ class ConjugateGradientInfluence(InfluenceFunction):
         needs=[],
         cost="tens of passes over at most 10,000 examples per query",
         calibrated=True,
+        family="influence",
         one_line="The influence function with the curvature inverted as exactly as asked for.",
     )
     solver = "cg"

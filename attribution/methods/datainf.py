@@ -19,6 +19,7 @@ class DataInfInfluence(InfluenceFunction):
         needs=[],
         cost="two passes over at most 10,000 examples per query",
         calibrated=False,
+        family="influence",
         one_line="The influence function with each example's own curvature inverted by formula.",
     )
     solver = "datainf"

@@ -16,6 +16,7 @@ class EkfacInfluence(InfluenceFunction):
         needs=[],
         cost="two passes over at most 1,000 examples once; then one backward pass and an index look-up",
         calibrated=True,
+        family="influence",
         one_line="How the prediction would change if the model were trained to the end without the example.",
     )
     solver = "ekfac"

@@ -19,6 +19,7 @@ class ExactInfluence(InfluenceFunction):
         needs=[f"at most {LARGEST:,} parameters"],
         cost="a backward pass per class over the training data and a dense decomposition, once a session",
         calibrated=True,
+        family="influence",
         one_line="The influence function without any approximation of the curvature.",
     )
     solver = "exact"

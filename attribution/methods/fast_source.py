@@ -25,6 +25,7 @@ class FastSource(Source):
         cost="per segment: two passes over at most 1,000 examples and one over all, once; then one backward pass and "
         "an index look-up per segment",
         calibrated=True,
+        family="run",
         one_line="SOURCE at the averaged weights of each part of the run, for a fraction of the work.",
     )
 

@@ -20,6 +20,7 @@ class LissaInfluence(InfluenceFunction):
         needs=[],
         cost="500 passes over at most 1,000 examples per query",
         calibrated=True,
+        family="influence",
         one_line="The influence function by the recursion that most papers use.",
     )
     solver = "lissa"

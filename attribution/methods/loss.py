@@ -26,6 +26,7 @@ class Loss(Method):
         needs=[],
         cost="nothing: stored predictions",
         calibrated=False,
+        family="baseline",
         one_line="The training examples that the model fits worst, signed by their label.",
     )
     from_gradients = False

@@ -25,6 +25,7 @@ class Path(DirectionalMethod):
         needs=["checkpoints"],
         cost="per checkpoint: two passes over at most 1,000 examples once; then a backward pass and an index look-up",
         calibrated=True,
+        family="run",
         one_line="The influence function at each checkpoint of the training run, averaged over them.",
     )
 

@@ -27,6 +27,7 @@ class Random(Method):
         needs=[],
         cost="nothing",
         calibrated=False,
+        family="baseline",
         one_line="Scores drawn at random, for comparison.",
     )
     from_gradients = False

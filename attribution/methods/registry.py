@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from attribution.errors import NotFoundError, ProjectError
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from attribution.projects import Project
     from attribution.query import Loaded, Query
     from attribution.trajectory import Point
+
+
+FAMILIES = {
+    "influence": "Influence functions",
+    "run": "Along the training run",
+    "other": "Gradients and projections",
+    "baseline": "Similarity and baselines",
+}
+"""Kinds of methods in the order they are listed for people: name -> title."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class MethodInfo:
         calibrated: whether the scale of the scores means something (a change of the measurement, or a part of
             one), or only their rank.
         one_line: what it does, in one sentence.
+        family: its kind, one of `FAMILIES`.
     """
 
     name: str
@@ -45,10 +55,12 @@ class MethodInfo:
     cost: str
     calibrated: bool
     one_line: str
+    family: Literal["influence", "run", "other", "baseline"] = "other"
 
     def contract(self) -> dict[str, Any]:
         """The shape that ``tracefix methods --json`` prints."""
-        return asdict(self)
+        shown = ("name", "title", "citation", "needs", "cost")
+        return {name: value for name, value in asdict(self).items() if name in shown}
 
 
 @dataclass(frozen=True)
@@ -224,6 +236,12 @@ def _methods() -> dict[str, Method]:
 def list_methods() -> list[MethodInfo]:
     """All methods, those that need the least first."""
     return [m.info for m in sorted(_methods().values(), key=lambda m: (len(m.info.needs), m.info.name))]
+
+
+def families() -> dict[str, list[MethodInfo]]:
+    """All methods by the title of their family, those that need the least first in each."""
+    infos = list_methods()
+    return {title: [i for i in infos if i.family == name] for name, title in FAMILIES.items()}
 
 
 def method_named(name: str) -> Method:

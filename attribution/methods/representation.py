@@ -28,6 +28,7 @@ class Representation(Method):
         needs=[],
         cost="one forward pass; stored representations",
         calibrated=False,
+        family="baseline",
         one_line="Training examples that look alike to the model's last layer, signed by their label.",
     )
     from_gradients = False

@@ -27,6 +27,7 @@ class Representer(Method):
         needs=["a linear last layer"],
         cost="the last layer is refitted per query, in seconds; stored representations",
         calibrated=False,
+        family="baseline",
         one_line="Each training example's part in the logits of the refitted last layer.",
     )
     from_gradients = False

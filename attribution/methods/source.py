@@ -32,6 +32,7 @@ class Source(DirectionalMethod):
         cost="per checkpoint: four passes over at most 1,000 examples and one over all, once; then one backward pass "
         "and an index look-up per checkpoint",
         calibrated=True,
+        family="run",
         one_line="The effect of the example's steps on the final model, followed through the rest of the run.",
     )
 

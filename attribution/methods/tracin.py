@@ -21,6 +21,7 @@ class TracIn(DirectionalMethod):
         needs=["checkpoints"],
         cost="one backward pass per checkpoint; index look-up",
         calibrated=True,
+        family="run",
         one_line="How much the steps on the example changed the prediction while the model was trained.",
     )
 

@@ -27,6 +27,7 @@ class TracInLastLayer(SummedMethod):
         needs=["checkpoints", "a linear last layer"],
         cost="one forward pass per checkpoint; stored representations",
         calibrated=True,
+        family="run",
         one_line="TracIn as seen by the classification layer alone.",
     )
     along_the_run = True

@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from attribution.methods import ProjectFacts, availability, default_method, list_methods
+from attribution.errors import TracefixError
+from attribution.methods import ProjectFacts, availability, default_method, families, list_methods
+from attribution.projects.lds_record import LdsRecord, read_lds
 from dashboard.cards import cards
 from dashboard.components.influence import CardColumn, influence
+from dashboard.components.table import table
 from dashboard.current import Opened, current_example, current_project
 from dashboard.explaining import Question, comparison_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
-from dashboard.messages import calm, escaped, problem
-from dashboard.state import link, parameter, set_parameters, travel
+from dashboard.measurement_switch import confirmation, measurement_switch
+from dashboard.messages import escaped, problem, way_out
+from dashboard.state import parameter, set_parameters
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.agreement import agreement_heatmap
-from dashboard.waiting import POLL_SECONDS, show_progress, wait_for_something
+from dashboard.views.measurements import subtitles
+from dashboard.views.method_rows import COLUMNS, method_rows, study_words
+from dashboard.waiting import follow, show_progress
 
 if TYPE_CHECKING:
     from attribution.comparison import Comparison
@@ -44,11 +50,11 @@ def method_choice(opened: Opened) -> list[str]:
     """Which methods are compared."""
     reasons = availability(opened.project)
     titles = {info.name: info.title for info in list_methods()}
-    possible = [info.name for info in list_methods() if reasons[info.name] is None]
+    possible = [info.name for infos in families().values() for info in infos if reasons[info.name] is None]
     chosen = chosen_methods(opened)
     st.session_state["compared methods"] = chosen
     st.multiselect(
-        "Methods",
+        f"Methods, at most {MOST}",
         possible,
         key="compared methods",
         format_func=lambda name: titles[name],
@@ -58,36 +64,58 @@ def method_choice(opened: Opened) -> list[str]:
     return chosen
 
 
+def study_of(opened: Opened) -> LdsRecord | None:
+    """The project's LDS study; a damaged one is said, and counts as none."""
+    try:
+        return read_lds(opened.project.directory)
+    except TracefixError as error:
+        problem(str(error))
+        return None
+
+
 def draw_comparison(opened: Opened, question: Question, comparison: Comparison) -> None:
-    """The two matrices, then each method's first culprits."""
+    """What is known about each method, the two matrices, then each method's first culprits."""
     infos = {info.name: info for info in list_methods()}
-    names = comparison.methods
-    ranks, lists = st.columns(2)
-    with ranks:
-        st.plotly_chart(
-            agreement_heatmap(
-                names, comparison.agreement, title="Rank correlation of all scores", percent=False
-            ),
-            key="rank agreement",
-        )
-    with lists:
-        st.plotly_chart(
-            agreement_heatmap(names, comparison.overlap, title="Shared among the 20 strongest", percent=True),
-            key="list overlap",
-        )
+    titles = [infos[name].title for name in comparison.methods]
+    study = study_of(opened)
+    table(
+        "methods",
+        COLUMNS,
+        method_rows(infos, comparison.explanations, study, availability(opened.project)),
+        caption="What is known about each method",
+    )
+    st.caption(
+        f"{escaped(study_words(study))} Calibrated: a score says by how much, not only which example comes first."
+    )
+    ranks, lists = st.columns(2, gap="medium")
+    dark = st.context.theme.type == "dark"
+    for place, values, title, percent in (
+        (ranks, comparison.agreement, "Rank correlation of all scores", False),
+        (lists, comparison.overlap, "Shared among the 20 strongest", True),
+    ):
+        with place:
+            st.plotly_chart(
+                agreement_heatmap(titles, values, title=title, percent=percent, dark=dark),
+                key=title,
+                config={"displayModeBar": False},
+                alt=f"{title}, for each pair of methods, as a table of numbers",
+            )
     st.caption(
         "Methods that agree are not therefore right: look for the one whose fidelity was measured, and read its list."
     )
+    about, _ = subtitles(comparison.explanations[0].example, question.measurement)
+    st.subheader(f"The first {LISTED} culprits of each", anchor=False)
+    st.caption(escaped(about))
     tray = tray_of(opened, question.example_id)
     columns = [
         CardColumn(
             "culprits",
-            infos[explanation.method].title,
-            f"{max(explanation.seconds['total'], 0.01):.2f} s. {infos[explanation.method].one_line}",
+            title,
+            infos[explanation.method].one_line,
             cards(explanation.culprits(LISTED), opened.project.class_names),
             "No training example pushed this way.",
         )
-        for explanation in comparison.explanations
+        for title, explanation in zip(titles, comparison.explanations, strict=True)
     ]
     influence(
         "compared",
@@ -117,33 +145,26 @@ def comparison(opened: Opened, question: Question, methods: list[str], job: Job)
         st.button("Try again", key="compare-again", on_click=compare_again, args=(opened, question, methods))
 
 
-@st.fragment(run_every=POLL_SECONDS)
-def comparison_while_running(opened: Opened, question: Question, methods: list[str], job: Job) -> None:
-    """The same, drawn again until the job is finished."""
-    travel()
-    with calm():
-        comparison(opened, question, methods, job)
-    if job.finished:
-        st.rerun()
-
-
 opened = current_project()
 example_id = current_example(opened)
 example = opened.project.example("test", example_id)
 question, complaints = question_of(opened, example_id)
 draw_tray(opened, question, fixable=example["true"] != example["predicted"])
-page_heading(opened, "Compare", f"test example {escaped(example_id)}")
+with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+    with st.container(width="content", gap="xxsmall"):
+        page_heading(opened, "Compare", f"test example {escaped(example_id)}")
+    way_out(
+        "One method at a time",
+        "investigate",
+        question.parameters(opened),
+        key="one",
+        icon=":material/travel_explore:",
+    )
 for complaint in complaints:
     st.warning(escaped(complaint), icon=":material/info:")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     methods = method_choice(opened)
-st.caption(
-    f"Why “{escaped(example['predicted'])}” instead of “{escaped(example['true'])}”: "
-    f"[one method at a time]({link('investigate', question.parameters(opened))})"
-)
+    measurement_switch(opened, question, example)
+confirmation(opened, question)
 job = comparison_job(opened, question, methods)
-wait_for_something(job)
-if job.finished:
-    comparison(opened, question, methods, job)
-else:
-    comparison_while_running(opened, question, methods, job)
+follow(job, lambda: comparison(opened, question, methods, job))

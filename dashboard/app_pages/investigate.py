@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from attribution.methods import availability, list_methods
 from dashboard.cards import cards
 from dashboard.components.belief import belief
 from dashboard.components.influence import CardColumn, influence
@@ -15,12 +14,15 @@ from dashboard.current import Opened, current_example, current_project
 from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
-from dashboard.messages import calm, escaped, problem
+from dashboard.measurement_switch import confirmation, measurement_switch
+from dashboard.messages import escaped, problem
+from dashboard.method_switch import method_switch
 from dashboard.state import filters, go, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
+from dashboard.views.measurements import subtitles
 from dashboard.views.mispredictions import filtered, neighbours
-from dashboard.waiting import POLL_SECONDS, show_progress, wait_for_something
+from dashboard.waiting import follow, show_progress
 
 if TYPE_CHECKING:
     from attribution.explanation import Explanation
@@ -83,84 +85,6 @@ def steps_between(opened: Opened, question: Question) -> None:
             icon=":material/chevron_right:",
             icon_position="right",
         )
-
-
-def choose_method(name: str, opened: Opened, question: Question) -> None:
-    """Callback: explain by another method."""
-    set_parameters(**replace(question, method=name).parameters(opened))
-
-
-def method_switch(opened: Opened, question: Question) -> None:
-    """All methods; those that cannot run here are greyed, with the reason."""
-    reasons = availability(opened.project)
-    titles = {info.name: info.title for info in list_methods()}
-    with st.popover(f"Method: {titles[question.method]}", icon=":material/function:"):
-        for info in list_methods():
-            reason = reasons[info.name]
-            with st.container(gap="xxsmall"):
-                st.button(
-                    info.title,
-                    key=f"method-{info.name}",
-                    width="stretch",
-                    type="primary" if info.name == question.method else "secondary",
-                    disabled=reason is not None,
-                    on_click=choose_method,
-                    args=(info.name, opened, question),
-                )
-                st.caption(escaped(reason or f"{info.one_line} ({info.citation}; {info.cost})"))
-
-
-def measurement_changed() -> None:
-    """Callback of both measurement switches."""
-    kind = st.session_state.get("measurement kind") or "margin"
-    target = st.session_state.get("target class")
-    measurement = f"logit:{target}" if kind == "logit" and target else kind
-    if measurement == "logit":
-        measurement = f"logit:{st.session_state['default target']}"
-    set_parameters(measurement=None if measurement == "margin" else measurement)
-
-
-def measurement_switch(opened: Opened, question: Question, predicted: str) -> None:
-    """What is explained: the margin between predicted and true class, the loss, or the logit of a target class."""
-    kind, _, target = question.measurement.partition(":")
-    st.session_state["measurement kind"] = kind
-    st.session_state["default target"] = predicted
-    st.segmented_control(
-        "Measurement",
-        ["margin", "loss", "logit"],
-        key="measurement kind",
-        on_change=measurement_changed,
-        required=True,
-        label_visibility="collapsed",
-    )
-    if kind == "logit":
-        st.session_state["target class"] = target
-        st.selectbox(
-            "Target class",
-            opened.project.class_names,
-            key="target class",
-            on_change=measurement_changed,
-            label_visibility="collapsed",
-            width=180,
-        )
-
-
-def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
-    """What culprits and helpers did, in words."""
-    if measurement == "loss":
-        return "Training on these raised the loss of this example.", "Training on these lowered it."
-    if measurement.startswith("logit:"):
-        target = measurement.removeprefix("logit:")
-        return f"Training on these raised the logit of “{target}”.", "Training on these lowered it."
-    if example["true"] == example["predicted"]:
-        return (
-            f"Training on these pushed away from “{example['true']}”.",
-            f"Training on these spoke for “{example['true']}”.",
-        )
-    return (
-        f"Training on these pushed towards “{example['predicted']}”, the wrong class.",
-        f"Training on these pushed back towards “{example['true']}”, the true class.",
-    )
 
 
 def view_switch(opened: Opened) -> View:
@@ -241,16 +165,6 @@ def explanation(opened: Opened, question: Question, view: View, job: Job) -> Non
         st.button("Try again", key="explain-again", on_click=explain_again, args=(opened, question))
 
 
-@st.fragment(run_every=POLL_SECONDS)
-def explanation_while_running(opened: Opened, question: Question, view: View, job: Job) -> None:
-    """The same, drawn again until the job is finished."""
-    travel()
-    with calm():
-        explanation(opened, question, view, job)
-    if job.finished:
-        st.rerun()
-
-
 opened = current_project()
 example_id = current_example(opened)
 example = opened.project.example("test", example_id)
@@ -267,11 +181,12 @@ for complaint in complaints:
 
 with st.container(horizontal=True, vertical_alignment="center", key="switches"):
     method_switch(opened, question)
-    measurement_switch(opened, question, example["predicted"])
+    measurement_switch(opened, question, example)
     if st.button("Compare methods", key="compare", icon=":material/balance:"):
         go("compare", question.parameters(opened))
         travel()
     view = view_switch(opened)
+confirmation(opened, question)
 
 st.html(PINNED)
 example_side, influence_side = st.columns([1, 3.6], gap="medium")
@@ -289,8 +204,4 @@ with example_side, st.container(key="pinned"):
     st.caption(f"Loss {example['loss']:.2f} nats")
 with influence_side:
     job = explanation_job(opened, question)
-    wait_for_something(job)
-    if job.finished:
-        explanation(opened, question, view, job)
-    else:
-        explanation_while_running(opened, question, view, job)
+    follow(job, lambda: explanation(opened, question, view, job))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from attribution.errors import NotFoundError, TracefixError
@@ -13,9 +15,9 @@ from dashboard.explaining import Question, question_of
 from dashboard.fix_panels import comparison, curves_of, newly_broken, newly_fixed, per_class
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
-from dashboard.messages import calm, escaped, problem, stop_with, way_out
+from dashboard.messages import escaped, problem, stop_with, way_out
 from dashboard.metrics import Metric, metric_row
-from dashboard.state import forget, go, parameter, recall, set_parameters, travel
+from dashboard.state import forget, go, parameter, recall, set_parameters
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.accuracy import percent, points
@@ -25,7 +27,7 @@ from dashboard.views.fixes import (
     harm_sentence,
     steps_sentence,
 )
-from dashboard.waiting import PATIENCE, POLL_SECONDS, show_progress
+from dashboard.waiting import PATIENCE, show_progress, while_running
 
 
 def keep(opened: Opened, fix: FixRecord) -> None:
@@ -179,22 +181,14 @@ def not_finished(opened: Opened, job: Job) -> None:
         st.subheader("Fine-tuning a copy of the model, and its controls", anchor=False)
         show_progress(job, "fix")
         return
+    if job.state == "done":  # just now: the page has not seen it yet
+        st.rerun()
     if job.state == "cancelled":
         st.info("The preview was cancelled: nothing was changed.", icon=":material/cancel:")
     else:
         problem(job.error or "", title="This fix could not be previewed")
     back = {"project": opened.reference, "example": job.subject["example"], "tray": parameter("tray")}
     way_out("Back to the example", "investigate", back, key="exit-failed")
-
-
-@st.fragment(run_every=POLL_SECONDS)
-def progress_of_fix(opened: Opened, job: Job) -> None:
-    """Progress, drawn again until the job is finished; then the page is drawn with the result."""
-    travel()
-    with calm():
-        not_finished(opened, job)
-    if job.finished:
-        st.rerun()
 
 
 opened = current_project()
@@ -240,4 +234,4 @@ if fix is not None:
 elif job is not None and job.finished:
     not_finished(opened, job)
 elif job is not None:
-    progress_of_fix(opened, job)
+    while_running(job, partial(not_finished, opened, job))

@@ -6,6 +6,7 @@ const CELLS = {
   muted: (cell) => h("span", { class: "muted small" }, cell),
   percent: (cell) => h("span", { class: "mono nowrap" }, percent(cell)),
   number: (cell) => h("span", { class: "mono nowrap" }, cell.toFixed(2)),
+  seconds: (cell) => h("span", { class: "mono nowrap" }, cell < 0.01 ? "under 0.01 s" : `${cell.toFixed(cell < 10 ? 2 : 0)} s`),
   count: (cell) => h("span", { class: "mono nowrap" }, String(cell)),
   points: (cell) => h("span", { class: "mono nowrap" }, `${signed(100 * cell, 1)} pts`),
   chip: (cell) => h("span", { class: `chip ${cell.tone ?? ""}` }, cell.text),
@@ -71,6 +72,11 @@ function header(column, component) {
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const rows = data.rows.map((row) => {
+    if (row.unavailable) {
+      const [first, ...others] = data.columns
+      return h("tr", { class: "unavailable" }, cell(first, row, component),
+        h("td", { colspan: others.length }, h("span", { class: "small" }, row.unavailable)))
+    }
     const line = h("tr", { class: row.href ? "opens" : "" }, ...data.columns.map((column) => cell(column, row, component)))
     if (row.href) {
       line.onclick = (event) => {

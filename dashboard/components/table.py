@@ -15,6 +15,7 @@ CellKind = Literal[
     "percent",
     "number",
     "count",
+    "seconds",
     "points",
     "chip",
     "transition",
@@ -49,12 +50,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: the id that events carry, what assistive technology calls it, where it leads, and its cells."""
+    """A row: the id that events carry, what assistive technology calls it, where it leads, and its cells.
+
+    Args:
+        unavailable: a sentence across all columns but the first instead of cells; the row is greyed.
+    """
 
     id: str
     name: str
     cells: dict[str, Any] = field(default_factory=dict)
     href: str | None = None
+    unavailable: str | None = None
 
 
 def table(

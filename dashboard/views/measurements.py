@@ -1,0 +1,41 @@
+"""Measurements in words: what the switch calls them, and what culprits and helpers did to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MEASURED = {
+    "margin": "How far the predicted class is ahead of the true one; of a right prediction, how far it is from wrong.",
+    "loss": "The training loss of this example at its true label.",
+}
+"""What is measured, by the names that every project has."""
+
+
+def measurement_title(name: str) -> str:
+    """A short name for a button: a class or a function without what stands before it."""
+    if name.startswith("logit:"):
+        return f"logit of {name.removeprefix('logit:')}"
+    return f"{name.rsplit(':', 1)[1]}()" if ".py:" in name else name
+
+
+def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
+    """What culprits and helpers did."""
+    if measurement == "loss":
+        return "Training on these raised the loss of this example.", "Training on these lowered it."
+    if measurement.startswith("logit:"):
+        target = measurement.removeprefix("logit:")
+        return f"Training on these raised the logit of “{target}”.", "Training on these lowered it."
+    if measurement != "margin":
+        return (
+            f"Training on these raised “{measurement_title(measurement)}”.",
+            "Training on these lowered it.",
+        )
+    if example["true"] == example["predicted"]:
+        return (
+            f"Training on these pushed away from “{example['true']}”.",
+            f"Training on these spoke for “{example['true']}”.",
+        )
+    return (
+        f"Training on these pushed towards “{example['predicted']}”, the wrong class.",
+        f"Training on these pushed back towards “{example['true']}”, the true class.",
+    )
