@@ -1,4 +1,4 @@
-"""The fix tray in the sidebar: in view on Investigate and Preview."""
+"""The fix tray: in the sidebar, and on narrow screens, which hide the sidebar, as a bar at the bottom too."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ from dashboard.current import Opened
 from dashboard.explaining import Question, start_fix
 from dashboard.state import go
 from dashboard.tray import FixTray, encoded
+
+BAR = """<style>
+div:has(> .st-key-tray-bar) { display: none; }
+@media (max-width: 640px) {
+  div:has(> .st-key-tray-bar) { display: block; height: 0; margin-bottom: -1rem; }
+  .st-key-tray-bar {
+    position: fixed; inset: auto 0 0 0; z-index: 90; padding: 0.5rem 1rem; flex-wrap: nowrap;
+    background: Canvas; border-top: 1px solid color-mix(in srgb, CanvasText 18%, transparent);
+  }
+  [data-testid="stMainBlockContainer"] { padding-bottom: 5rem; }
+}
+</style>"""
 
 
 def tray_of(opened: Opened, example_id: str) -> FixTray:
@@ -34,7 +46,7 @@ def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
             horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="small"
         ):
             st.subheader(f"Fix tray ({len(edits)})", anchor=False)
-            with st.container(horizontal=True, width="content", gap="xxsmall"):
+            with st.container(horizontal=True, width="content", gap="xsmall"):
                 st.button(
                     "Undo",
                     key="tray-undo",
@@ -75,12 +87,34 @@ def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
             about.caption("Fine-tunes a copy of the model on these, with two controls beside it.")
         else:
             about.caption(f"Nothing chosen: {STRATEGIES[recipe.strategy]}, or choose cards yourself.")
+    _bar(opened, question, tray, edits, fixable=fixable)
 
 
-def _items(opened: Opened, tray: FixTray, edits: Sequence[Edit]) -> None:
+def _bar(opened: Opened, question: Question, tray: FixTray, edits: Sequence[Edit], *, fixable: bool) -> None:
+    """What of the tray a narrow screen needs in view: how much is chosen, and the button that previews."""
+    st.html(BAR)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="tray-bar"):
+        with st.popover(f"Fix tray ({len(edits)})", width="stretch"):
+            if edits:
+                _items(opened, tray, edits, key="tray-bar-items")
+            else:
+                st.caption("Nothing chosen yet: a preview takes what the strategy suggests.")
+        st.button(
+            "Suggest & preview",
+            key="bar-preview",
+            type="primary",
+            width="stretch",
+            icon=":material/science:",
+            disabled=not fixable,
+            on_click=_preview,
+            args=(opened, question),
+        )
+
+
+def _items(opened: Opened, tray: FixTray, edits: Sequence[Edit], *, key: str = "tray-items") -> None:
     described = {card["id"]: card for card in opened.project.describe("train", [e.train_id for e in edits])}
     tray_items(
-        "tray-items",
+        key,
         [
             TrayItem(
                 id=edit.train_id,

@@ -153,18 +153,18 @@ draw_tray(opened, question, fixable=example["true"] != example["predicted"])
 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
     with st.container(width="content", gap="xxsmall"):
         page_heading(opened, "Compare", f"test example {escaped(example_id)}")
-    way_out(
-        "One method at a time",
-        "investigate",
-        question.parameters(opened),
-        key="one",
-        icon=":material/travel_explore:",
-    )
+    with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
+        measurement_switch(opened, question, example)
+        way_out(
+            "One method at a time",
+            "investigate",
+            question.parameters(opened),
+            key="one",
+            icon=":material/travel_explore:",
+        )
 for complaint in complaints:
     st.warning(escaped(complaint), icon=":material/info:")
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    methods = method_choice(opened)
-    measurement_switch(opened, question, example)
 confirmation(opened, question)
+methods = method_choice(opened)
 job = comparison_job(opened, question, methods)
 follow(job, lambda: comparison(opened, question, methods, job))

@@ -100,7 +100,7 @@ def fix_table(opened: Opened, fixes: list[FixRecord]) -> None:
             Column("result", "Result", "chip"),
             Column("change", "Test accuracy", "points", align="right"),
             Column("recipe", "Recipe", "muted", minor=True),
-            Column("note", "Note", "text"),
+            Column("note", "Note", "text", minor=True),
             Column("when", "Made", "muted", minor=True),
             Column("actions", "", "actions", align="right"),
         ],

@@ -155,7 +155,7 @@ def misprediction_rows(opened: Opened, found: pd.DataFrame) -> None:
             Column("input", "Example", "example", link=True),
             Column("classes", "True → predicted", "transition"),
             Column("confidence", "Confidence", "share", sortable=True, tone="culprit"),
-            Column("loss", "Loss", "number", align="right", sortable=True),
+            Column("loss", "Loss (nats)", "number", align="right", sortable=True),
             Column("id", "Id", "muted", align="right", minor=True),
         ],
         rows_of(opened, part),

@@ -3,6 +3,7 @@
 const CELLS = {
   example: (cell, data) => exampleInput(data.kind, cell, { size: data.thumbnail ?? 44, lines: 2 }),
   text: (cell) => h("span", {}, cell),
+  word: (cell) => h("span", { class: "nowrap" }, cell),
   muted: (cell) => h("span", { class: "muted small" }, cell),
   percent: (cell) => h("span", { class: "mono nowrap" }, percent(cell)),
   number: (cell) => h("span", { class: "mono nowrap" }, cell.toFixed(2)),

@@ -11,6 +11,7 @@ from dashboard.components.mounting import register, triggered
 CellKind = Literal[
     "example",
     "text",
+    "word",
     "muted",
     "percent",
     "number",
@@ -32,7 +33,8 @@ class Column:
 
     Args:
         key: name of the cell in `Row.cells`.
-        kind: how its cells are drawn (``share`` is a fraction with a bar, ``points`` a difference of fractions).
+        kind: how its cells are drawn (``word`` is never broken, ``share`` is a fraction with a bar, ``points`` a
+            difference of fractions).
         link: cells are the row's link.
         minor: left out on narrow screens.
         tone: colour of a ``share`` bar.

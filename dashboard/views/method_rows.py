@@ -16,7 +16,7 @@ COLUMNS = [
     Column("method", "Method", "text"),
     Column("fidelity", "Fidelity here (LDS)", "chip"),
     Column("seconds", "This query", "seconds", align="right"),
-    Column("scale", "Scale", "text"),
+    Column("scale", "Scale", "word"),
     Column("source", "Scores come from", "text", minor=True),
     Column("cost", "Cost of a query", "muted", minor=True),
 ]
@@ -46,8 +46,8 @@ def study_words(study: LdsRecord | None) -> str:
 def source_of_scores(explanation: Explanation) -> str:
     """Whether a method's scores are exact, or the index left a part of the gradients out."""
     if not explanation.trust["exact"]:
-        return "the index, the strongest exactly"
-    return "whole gradients" if method_named(explanation.method).from_gradients else "the model, no gradients"
+        return "index, strongest exact"
+    return "exact gradients" if method_named(explanation.method).from_gradients else "no gradients"
 
 
 def method_rows(
