@@ -4,6 +4,7 @@ To add one, put a file beside this one that defines a `Method` subclass under `@
 """
 
 from attribution.methods.registry import (
+    FAMILIES,
     Direction,
     DirectionalMethod,
     InfluenceFunction,
@@ -20,6 +21,7 @@ from attribution.methods.registry import (
 )
 
 __all__ = [
+    "FAMILIES",
     "Direction",
     "DirectionalMethod",
     "InfluenceFunction",

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from attribution import Checkpoint, Engine, Task
 from attribution.batches import gradient_batch_size
 from attribution.errors import MissingRequirementError, NotFoundError, UsageError
-from attribution.methods import availability, default_method, list_methods
+from attribution.methods import availability, default_method, families, list_methods, method_named
 from tests.unit.built_projects import engine_of, with_batches_of
 from tests.unit.tiny_models import TRAIN, Pairs, trained_mlp
 
@@ -259,6 +259,16 @@ def test_every_method_says_what_it_is() -> None:
     assert {"grad_dot", "grad_cos", "tracin", "tracin_last_layer", "representation"} <= set(names)
     for info in list_methods():
         assert info.title and info.citation and info.cost and info.one_line.endswith(".")
+
+
+def test_every_method_is_of_one_family() -> None:
+    listed = [info.name for infos in families().values() for info in infos]
+    assert sorted(listed) == sorted(info.name for info in list_methods())
+    assert families()["Along the training run"], "a title of `FAMILIES` holds its methods"
+
+
+def test_the_contract_of_a_method_is_what_the_command_line_prints() -> None:
+    assert set(method_named("ekfac").info.contract()) == {"name", "title", "citation", "needs", "cost"}
 
 
 def test_lists_are_ordered_and_signed(engine: Engine, misprediction: str) -> None:
