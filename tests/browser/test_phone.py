@@ -1,0 +1,58 @@
+"""A narrow screen: what the sidebar hides stays within reach."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from attribution.projects import Project
+from tests.browser.conftest import Server
+from tests.browser.screens import cards, heading, screenshot
+from tests.browser.test_loop import WORK_PATIENCE
+
+
+@pytest.fixture
+def investigated(page: Page, server: Server) -> Page:
+    """Investigate on a screen of a phone's size."""
+    example = Project.open(server.projects / "digits").mispredictions()[0]["id"]
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"/investigate?project=digits&example={example}")
+    expect(heading(page, "Culprits")).to_be_visible(timeout=WORK_PATIENCE)
+    return page
+
+
+def test_the_tray_and_its_button_are_in_view_without_the_sidebar(investigated: Page) -> None:
+    bar = investigated.locator(".st-key-tray-bar")
+    expect(bar.get_by_role("button", name="Fix tray (0)")).to_be_in_viewport()
+    cards(investigated, "Helpers").first.get_by_role("button", name="Up-weight").click()
+    counted = bar.get_by_role("button", name="Fix tray (1)")
+    expect(counted).to_be_in_viewport()
+    counted.click()
+    opened = investigated.get_by_test_id("stPopoverBody")
+    chosen = opened.get_by_role("list", name="Chosen training examples")
+    expect(chosen.get_by_role("listitem")).to_have_count(1)
+    screenshot(investigated, "phone-tray")
+    chosen.get_by_role("button", name=re.compile("Remove .* from selection")).click()
+    expect(bar.get_by_role("button", name="Fix tray (0)")).to_be_visible()
+    investigated.keyboard.press("Escape")
+    bar.get_by_role("button", name="Suggest & preview").click()
+    expect(heading(investigated, "Beside its controls")).to_be_visible(timeout=WORK_PATIENCE)
+    expect(bar.get_by_role("button", name="Fix tray (10)")).to_be_in_viewport()
+
+
+def test_the_bar_covers_nothing_at_the_end_of_the_page(investigated: Page) -> None:
+    last = cards(investigated, "Helpers").last
+    last.scroll_into_view_if_needed()
+    investigated.get_by_test_id("stMain").evaluate("element => element.scrollTo(0, element.scrollHeight)")
+    bar = investigated.locator(".st-key-tray-bar").bounding_box()
+    card = last.bounding_box()
+    assert bar is not None and card is not None
+    assert card["y"] + card["height"] <= bar["y"]
+
+
+def test_a_wide_screen_has_the_sidebar_and_no_bar(investigated: Page) -> None:
+    investigated.set_viewport_size({"width": 1440, "height": 900})
+    expect(investigated.locator(".st-key-tray-bar")).to_be_hidden()
+    expect(investigated.get_by_role("button", name="Suggest & preview")).to_have_count(1)
