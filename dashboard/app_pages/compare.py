@@ -32,6 +32,9 @@ USUAL = ("path", "ekfac", "tracin", "grad_dot", "representation")
 MOST = 6
 LISTED = 5
 
+MATRIX_WIDTH = 330
+"""CSS pixels below which the numbers of two matrices side by side would run into each other."""
+
 
 def chosen_methods(opened: Opened) -> list[str]:
     """The methods that the URL names and that can run here, else the usual ones."""
@@ -87,13 +90,13 @@ def draw_comparison(opened: Opened, question: Question, comparison: Comparison) 
     st.caption(
         f"{escaped(study_words(study))} Calibrated: a score says by how much, not only which example comes first."
     )
-    ranks, lists = st.columns(2, gap="medium")
+    matrices = (
+        (comparison.agreement, "Rank correlation of all scores", False),
+        (comparison.overlap, "Shared among the 20 strongest", True),
+    )
     dark = st.context.theme.type == "dark"
-    for place, values, title, percent in (
-        (ranks, comparison.agreement, "Rank correlation of all scores", False),
-        (lists, comparison.overlap, "Shared among the 20 strongest", True),
-    ):
-        with place:
+    with st.grid(len(matrices), min_column_width=MATRIX_WIDTH):
+        for values, title, percent in matrices:
             st.plotly_chart(
                 agreement_heatmap(titles, values, title=title, percent=percent, dark=dark),
                 key=title,
