@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -12,8 +13,11 @@ from attribution.projects.records import CurvePoint, FixRecord
 TRUE_COLOUR = "#3b82d6"
 PREDICTED_COLOUR = "#e07a26"
 
-PANEL_HEIGHT = 320
+PANEL_HEIGHT = 350
 """CSS pixels."""
+
+TITLE_WIDTH = 14
+"""Characters in a line of a panel's title: three panels stand side by side on a phone too."""
 
 
 def probability_curves(fix: FixRecord) -> go.Figure:
@@ -24,7 +28,7 @@ def probability_curves(fix: FixRecord) -> go.Figure:
         rows=1,
         cols=len(runs),
         shared_yaxes=True,
-        subplot_titles=[title for title, _ in runs],
+        subplot_titles=["<br>".join(wrap(title, TITLE_WIDTH)) for title, _ in runs],
         horizontal_spacing=0.04,
     )
     longest = max(len(points) for _, points in runs) - 1
@@ -39,10 +43,10 @@ def probability_curves(fix: FixRecord) -> go.Figure:
         fixedrange=True,
     )
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%", fixedrange=True)
-    figure.update_annotations(font_size=13)
+    figure.update_annotations(font_size=12)
     figure.update_layout(
         height=PANEL_HEIGHT,
-        margin={"l": 8, "r": 8, "t": 34, "b": 8},
+        margin={"l": 8, "r": 8, "t": 64, "b": 8},
         legend={"orientation": "h", "yanchor": "top", "y": -0.24, "x": 0},
         hovermode="x unified",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -40,6 +41,22 @@ def test_the_tray_and_its_button_are_in_view_without_the_sidebar(investigated: P
     bar.get_by_role("button", name="Suggest & preview").click()
     expect(heading(investigated, "Beside its controls")).to_be_visible(timeout=WORK_PATIENCE)
     expect(bar.get_by_role("button", name="Fix tray (10)")).to_be_in_viewport()
+
+
+def test_a_preview_shows_its_harm_and_its_curves_apart(investigated: Page) -> None:
+    investigated.locator(".st-key-tray-bar").get_by_role("button", name="Suggest & preview").click()
+    expect(heading(investigated, "Beside its controls")).to_be_visible(timeout=WORK_PATIENCE)
+    table = investigated.get_by_role("table", name="The fix next to its controls")
+    broken = table.get_by_role("columnheader", name="Others broken").bounding_box()
+    assert broken is not None and broken["x"] + broken["width"] <= 390
+    titles = investigated.locator(".js-plotly-plot .annotation")
+    expect(titles).to_have_count(3)
+    boxes = [title.bounding_box() for title in titles.all()]
+    for left, right in pairwise(boxes):
+        assert left is not None and right is not None
+        assert left["x"] + left["width"] <= right["x"], "titles of panels run into each other"
+    table.scroll_into_view_if_needed()
+    screenshot(investigated, "phone-preview")
 
 
 def test_the_bar_covers_nothing_at_the_end_of_the_page(investigated: Page) -> None:
