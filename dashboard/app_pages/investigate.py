@@ -20,7 +20,7 @@ from dashboard.method_switch import method_switch
 from dashboard.state import filters, go, set_parameters, travel
 from dashboard.tables import mispredictions_of, probabilities_of, texts_of
 from dashboard.tray_panel import draw_tray, tray_of
-from dashboard.views.measurements import subtitles
+from dashboard.views.measurements import subtitles, unit_words
 from dashboard.views.mispredictions import filtered, neighbours
 from dashboard.waiting import follow, show_progress
 
@@ -111,8 +111,9 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
     tray = tray_of(opened, question.example_id)
     about_culprits, about_helpers = subtitles(explanation.example, question.measurement)
     seconds = max(explanation.seconds["total"], 0.01)
+    unit = unit_words(question.method, question.measurement)
     st.caption(
-        f"Scores for {escaped(explanation.measurement_words)}, found in {seconds:.2f} s. "
+        f"Scores for {escaped(explanation.measurement_words)}{unit}, found in {seconds:.2f} s. "
         f"{escaped(explanation.trust['sentence'])}"
     )
     influence(

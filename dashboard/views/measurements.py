@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from attribution.methods import method_named
+
 MEASURED = {
     "margin": "How far the predicted class is ahead of the true one; of a right prediction, how far it is from wrong.",
     "loss": "The training loss of this example at its true label.",
@@ -16,6 +18,12 @@ def measurement_title(name: str) -> str:
     if name.startswith("logit:"):
         return f"logit of {name.removeprefix('logit:')}"
     return f"{name.rsplit(':', 1)[1]}()" if ".py:" in name else name
+
+
+def unit_words(method: str, measurement: str) -> str:
+    """The unit of the scores, where their size means something; a loss or a function may have any."""
+    in_nats = measurement == "margin" or measurement.startswith("logit:")
+    return ", in nats" if in_nats and method_named(method).info.calibrated else ""
 
 
 def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:

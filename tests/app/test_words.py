@@ -13,6 +13,7 @@ from dashboard.messages import escaped
 from dashboard.tray import changed, decoded, encoded
 from dashboard.views.accuracy import points, wilson_interval
 from dashboard.views.fixes import controls_sentence, harm_sentence, result_chip, steps_sentence
+from dashboard.views.measurements import measurement_title, unit_words
 from dashboard.views.mispredictions import filtered, neighbours, sorted_by
 
 IDS = ["a", 'b"', "ü/3", "[x]"]
@@ -102,6 +103,35 @@ def test_escaping_leaves_nothing_to_markdown(text: str) -> None:
     for position, character in enumerate(shown):
         if character in "*$[]<>`#|:":
             assert shown[position - 1] == "\\"
+
+
+@pytest.mark.parametrize(
+    ("method", "measurement", "unit"),
+    [
+        ("ekfac", "margin", ", in nats"),
+        ("path", "logit:3", ", in nats"),
+        ("ekfac", "loss", ""),
+        ("ekfac", "mine.py:f", ""),
+        ("grad_dot", "margin", ""),
+    ],
+)
+def test_scores_have_a_unit_where_their_size_means_something(
+    method: str, measurement: str, unit: str
+) -> None:
+    assert unit_words(method, measurement) == unit
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("margin", "margin"),
+        ("logit:a:b", "logit of a:b"),
+        ("/x/y.py:f", "f()"),
+        ("effect-size", "effect-size"),
+    ],
+)
+def test_measurements_have_short_titles(name: str, title: str) -> None:
+    assert measurement_title(name) == title
 
 
 def fix_with(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from attribution import Engine, Task
 from attribution.errors import TracefixError, UsageError
 from attribution.measurements import measurement_for, one_line
 from attribution.methods import ProjectFacts
+from tests.command_line import CommandLine
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import trained_mlp
 
@@ -70,6 +72,17 @@ def test_preparation_remembers_their_names_and_what_they_say_of_themselves(engin
     }
     explanation = engine.explain(engine.project.mispredictions()[0]["id"], measurement="lead of a")
     assert explanation.measurement_words == "the measurement 'lead of a'"
+
+
+def test_the_command_line_takes_the_name(engine: Engine, tracefix: CommandLine) -> None:
+    example_id = engine.project.mispredictions()[0]["id"]
+    outcome = tracefix(
+        "explain", engine.project.directory, example_id, "--measurement", "lead of a", "--top", "3", "--json"
+    )
+    document = json.loads(outcome.out)
+    assert document["measurement"] == "lead of a"
+    expected = engine.explain(example_id, measurement="lead of a").culprits(3)
+    assert [row["id"] for row in document["culprits"]] == [card["id"] for card in expected]
 
 
 def test_an_unknown_name_lists_those_of_the_task(engine: Engine) -> None:
