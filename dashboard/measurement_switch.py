@@ -115,11 +115,17 @@ def _typed(opened: Opened) -> None:
     """What somebody typed here is confirmed by it; a name that means nothing changes nothing."""
     name = str(st.session_state[FUNCTION] or "").strip()
     try:
+        file = function_file(name, opened.project.directory)
+    except NotFoundError:
         try:
-            file = function_file(name, opened.project.directory)
-        except NotFoundError:
             file = function_file(name, Path.cwd())
-            name = file.name
+        except TracefixError:
+            st.session_state[REFUSED] = (
+                f"There is no file '{name.rpartition(':')[0]}', neither in the project's folder nor in '{Path.cwd()}': "
+                "give an existing Python file, best with its whole path."
+            )
+            return
+        name = file.name  # a link to it means the same wherever the server runs
     except TracefixError as error:
         st.session_state[REFUSED] = str(error)
         return
