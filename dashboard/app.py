@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.engines import warmth
 from dashboard.messages import calm
 from dashboard.state import PAGES, travel
+from dashboard.waiting import keep_waiting, redraw_when, start_anew
 
 HERE = Path(__file__).parent
 
@@ -69,9 +70,13 @@ def main() -> None:
         position="top",
     )
     travel()
+    start_anew()
     with calm():
         page.run()
-    warmth().start()
+    # Only now: importing torch would slow the first page down.
+    if warmth().start():
+        redraw_when(lambda: True)
+    keep_waiting()
 
 
 if __name__ == "__main__":

@@ -67,10 +67,17 @@ class Warmth:
         self.device: Device | None = None
         self._thread = threading.Thread(target=self._warm, name="tracefix-warm", daemon=True)
 
-    def start(self) -> None:
-        """Start, once; later calls do nothing."""
-        if self._thread.ident is None:
-            self._thread.start()
+    @property
+    def looking(self) -> bool:
+        """Whether the device is being looked for."""
+        return self._thread.is_alive()
+
+    def start(self) -> bool:
+        """Start, once; False where it was started before."""
+        if self._thread.ident is not None:
+            return False
+        self._thread.start()
+        return True
 
     def _warm(self) -> None:
         import torch

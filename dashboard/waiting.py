@@ -4,38 +4,70 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.engines import job_queue
 from dashboard.jobs import Job
-from dashboard.messages import calm, escaped
-from dashboard.state import travel
+from dashboard.messages import escaped
 
-POLL_SECONDS = 0.4
-"""A page draws an unfinished job again so often."""
+POLL_SECONDS, STEP_SECONDS = 0.4, 0.05
+"""How often a page moves the bars of unfinished jobs, and how often it looks whether one is finished."""
 
 PATIENCE = 0.3
 """Seconds for which a page waits for a quick job, so that it needs no second drawing."""
 
+_CHANGES, _BARS = "awaited changes", "moving bars"
+"""What the drawing under way waits for, and what it moves meanwhile (in the session, as pages have no other place)."""
+
 
 def follow(job: Job, draw: Callable[[], None]) -> None:
-    """Draw what a job has: once if it is quick or finished, else `while_running`."""
+    """Draw what a job has, after a moment's patience, and the page again when it has more."""
     wait_for_something(job)
-    if job.finished:
-        draw()
-    else:
-        while_running(job, draw)
+    while_running(job, draw)
 
 
-@st.fragment(run_every=POLL_SECONDS)
 def while_running(job: Job, draw: Callable[[], None]) -> None:
-    """Draw a job as far as it is, again and again until it is finished; then the whole page, with its result."""
-    travel()
-    with calm():
-        draw()
-    if job.finished:
-        st.rerun()
+    """Draw what a job has now, and the page again when it has more."""
+    early, finished = job.interim.result is not None, job.finished
+    draw()
+    if not finished:
+        redraw_when(lambda: job.finished or (not early and job.interim.result is not None))
+
+
+def start_anew() -> None:
+    """Forget what an earlier drawing of the page waited for; called before a page is drawn."""
+    st.session_state[_CHANGES], st.session_state[_BARS] = [], []
+
+
+def redraw_when(changed: Callable[[], bool]) -> None:
+    """Have the page drawn again as soon as this is true."""
+    st.session_state[_CHANGES].append(changed)
+
+
+def keep_waiting() -> None:
+    """Move the page's progress bars until something it waits for has changed, then draw it again; called last.
+
+    In the run that drew the page, which any click ends at once, not in a fragment with `run_every`: the browser's timer
+    goes on for a moment after the page was left or drawn anew, and now and then the answer to that replaced a new page
+    by an old one. While it waits, fragments (dialogs) of the same page would have to wait, too: there are none.
+    """
+    changes: list[Callable[[], bool]] = st.session_state.pop(_CHANGES)
+    bars: list[_Bar] = st.session_state.pop(_BARS)
+    if not changes:
+        return
+    pulse = st.empty()
+    drawn = 0.0
+    while not any(changed() for changed in changes):
+        if time.monotonic() - drawn >= POLL_SECONDS:
+            drawn = time.monotonic()
+            for bar in bars:
+                bar.draw()
+            pulse.empty()  # a call to Streamlit is where a newer run takes over
+        time.sleep(STEP_SECONDS)
+    st.rerun()
 
 
 def wait_for_something(job: Job) -> None:
@@ -48,20 +80,37 @@ def wait_for_something(job: Job) -> None:
 
 def show_progress(job: Job, key: str) -> None:
     """The progress bar of an unfinished job with a way to cancel it; how it ended otherwise."""
-    queue = job_queue()
     if job.finished:
         if job.state == "cancelled":
             st.info(escaped(job.error or ""), icon=":material/cancel:")
         elif job.state == "failed":
             st.error(escaped(job.error or ""), icon=":material/error:")
         return
-    ahead = queue.ahead(job)
-    stopping = job.token.cancelled
-    if stopping:
-        st.progress(min(max(job.fraction, 0.0), 1.0), text="Cancelling at the next safe point")
-    elif ahead:
-        count = f"{len(ahead)} job{'s' if len(ahead) > 1 else ''} ahead"
-        st.progress(0.0, text=f"Waiting, {count}: {escaped(ahead[0].title)} ({ahead[0].fraction:.0%})")
-    else:
-        st.progress(min(max(job.fraction, 0.0), 1.0), text=f"{escaped(job.message)} ({job.fraction:.0%})")
-    st.button("Cancel", key=f"cancel-{key}", on_click=queue.cancel, args=(job,), disabled=stopping)
+    bar = _Bar(job, st.empty())
+    bar.draw()
+    st.session_state[_BARS].append(bar)
+    st.button(
+        "Cancel", key=f"cancel-{key}", on_click=job_queue().cancel, args=(job,), disabled=job.token.cancelled
+    )
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A place on the page where the progress of a job is drawn over and over."""
+
+    job: Job
+    place: DeltaGenerator
+
+    def draw(self) -> None:
+        job = self.job
+        ahead = job_queue().ahead(job)
+        fraction = min(max(job.fraction, 0.0), 1.0)
+        if job.token.cancelled:
+            self.place.progress(fraction, text="Cancelling at the next safe point")
+        elif ahead:
+            count = f"{len(ahead)} job{'s' if len(ahead) > 1 else ''} ahead"
+            self.place.progress(
+                0.0, text=f"Waiting, {count}: {escaped(ahead[0].title)} ({ahead[0].fraction:.0%})"
+            )
+        else:
+            self.place.progress(fraction, text=f"{escaped(job.message)} ({job.fraction:.0%})")

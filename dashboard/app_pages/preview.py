@@ -231,7 +231,5 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
             decision(opened, fix)
 if fix is not None:
     draw_fix(opened, fix)
-elif job is not None and job.finished:
-    not_finished(opened, job)
 elif job is not None:
     while_running(job, partial(not_finished, opened, job))

@@ -20,11 +20,11 @@ from dashboard.locations import (
     reference_to,
     remember,
 )
-from dashboard.messages import calm, escaped, problem
+from dashboard.messages import escaped, problem
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, link, parameter, set_parameters, travel
 from dashboard.views.accuracy import percent
-from dashboard.waiting import POLL_SECONDS, show_progress
+from dashboard.waiting import redraw_when, show_progress, while_running
 from sample_models import SAMPLES, Sample
 
 
@@ -36,14 +36,6 @@ def device_badge() -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="device"):
         st.badge(shown.name, icon=icon, color="blue" if device else "gray")
         st.caption(shown.detail if device else f"{shown.detail} · looking for a GPU")
-
-
-@st.fragment(run_every=1.0)
-def device_badge_until_known() -> None:
-    """The badge, looking again each second until the device is known."""
-    device_badge()
-    if warmth().device is not None:
-        st.rerun()
 
 
 def open_directory(directory: str) -> None:
@@ -127,16 +119,6 @@ def sample_cards() -> None:
         show_progress(followed, "own")
 
 
-@st.fragment(run_every=POLL_SECONDS)
-def sample_cards_while_preparing() -> None:
-    """The cards, drawn again until nothing is being prepared."""
-    travel()
-    with calm():
-        sample_cards()
-    if not preparing():
-        st.rerun()
-
-
 def followed_job() -> Job | None:
     """The preparation in the URL; a lost one is taken out of it."""
     job_id = parameter("job")
@@ -151,9 +133,9 @@ def followed_job() -> Job | None:
     return job
 
 
-def preparing() -> bool:
-    """Whether any preparation is unfinished."""
-    return job_queue().active("prepare") is not None
+def preparing() -> Job | None:
+    """A preparation that is unfinished, if there is any."""
+    return job_queue().active("prepare")
 
 
 def recent_table(entries: list[ProjectEntry]) -> None:
@@ -235,14 +217,13 @@ st.code(
 )
 st.caption("Once prepared, it is listed here under its title.")
 
-# Last, because a fragment that polls asks for a new run when it is over.
 with cards_place:
-    if preparing():
-        sample_cards_while_preparing()
+    under_way = preparing()
+    if under_way is not None:
+        while_running(under_way, sample_cards)
     else:
         sample_cards()
 with badge_place:
-    if warmth().device is None:
-        device_badge_until_known()
-    else:
-        device_badge()
+    device_badge()
+if warmth().looking:
+    redraw_when(lambda: not warmth().looking)

@@ -10,8 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from attribution.projects import Project
-from dashboard.engines import job_queue
-from tests.app.drawn_pages import PATIENCE, OpenPage, shown, until_shown
+from tests.app.drawn_pages import OpenPage, shown, until_shown
 
 PAGES = ["mispredictions", "investigate", "preview", "history"]
 
@@ -123,11 +122,8 @@ def test_prepare_it_now_prepares_and_shows_the_mispredictions(
 ) -> None:
     (own_digits.prepared_directory / "prepared.json").unlink()
     app = open_page("history", project="digits")
-    app.button(key="exit-prepare").click().run()
-    job = job_queue().get(app.query_params["job"])
-    assert job is not None and job.wait(PATIENCE) and job.state == "done"
+    app.button(key="exit-prepare").click().run()  # which waits until the project is prepared
     assert own_digits.prepared
-    app = open_page("projects", job=job.id)
     assert not app.exception
     assert shown(app, "mispredictions") is not None
 

@@ -111,6 +111,15 @@ def test_methods_that_cannot_run_are_greyed_with_the_reason(page: Page, server: 
     expect(page).to_have_url(re.compile("method=grad_cos"))
 
 
+def test_previews_come_one_after_the_other(page: Page, digits: Project) -> None:
+    """A page that waits for a job is left, drawn anew and left again, at moments that nobody chose."""
+    for number, wrong in enumerate(digits.mispredictions()[:8]):
+        investigate(page, wrong["id"], "&method=ekfac")
+        page.wait_for_timeout(60 * number)
+        page.get_by_role("button", name="Suggest & preview").click()
+        expect(heading(page, "Beside its controls")).to_be_visible(timeout=WORK_PATIENCE)
+
+
 def test_hostile_words_are_shown_and_never_run(page: Page, server: Server) -> None:
     page.goto("/mispredictions?project=hostile")
     expect(rows(page, MISPREDICTIONS)).to_have_count(6)
