@@ -70,7 +70,7 @@ def go(page: str, parameters: Mapping[str, str | None]) -> None:
 
 
 def travel() -> None:
-    """Leave for where `go` asked to; called once the pages exist, and first in every fragment with buttons."""
+    """Leave for where `go` asked to; called once the pages exist."""
     destination = st.session_state.pop(_DESTINATION, None)
     if destination is not None:
         page, parameters = destination
