@@ -229,6 +229,7 @@ class Engine:
         top: int = FixSettings.top,
         method: str | None = None,
         measurement: str = "margin",
+        ensemble: bool = False,
         steps: int = FixSettings.steps,
         seed: int = FixSettings.seed,
         reporter: Reporter = SILENT,
@@ -236,7 +237,8 @@ class Engine:
         """Fine-tune a copy of the model on chosen training examples until the test example is predicted right.
 
         ``edits`` say exactly what to do; else ``train_ids`` with the strategy's action; else the strategy's own
-        suggestion from the explanation by ``method``. The result is not saved.
+        suggestion from the explanation by ``method`` (averaged over the ``ensemble``, if asked). The result is not
+        saved.
 
         Raises:
             NotFoundError: no such test or training example, strategy or method.
@@ -250,7 +252,11 @@ class Engine:
         with self._lock:
             if edits is None:
                 explanation = self.explain(
-                    test_id, method=name, measurement=measurement, reporter=reporter.share(0.0, 0.2)
+                    test_id,
+                    method=name,
+                    measurement=measurement,
+                    ensemble=ensemble,
+                    reporter=reporter.share(0.0, 0.2),
                 )
                 edits = suggested_edits(
                     self.project, explanation, strategy=strategy, top=top, train_ids=train_ids

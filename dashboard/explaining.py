@@ -28,12 +28,14 @@ class Question:
 
     Args:
         awaiting: a measurement that the link asks for and the user has to confirm first: it stays in links.
+        ensemble: whether scores are averaged over all models of the project.
     """
 
     example_id: str
     method: str
     measurement: str
     awaiting: str | None = None
+    ensemble: bool = False
 
     def parameters(self, opened: Opened) -> dict[str, str | None]:
         """The URL parameters that ask the same; defaults are left out."""
@@ -42,12 +44,13 @@ class Question:
             "example": self.example_id,
             "method": None if self.method == default_method(ProjectFacts.of(opened.project)) else self.method,
             "measurement": self.awaiting or (None if self.measurement == "margin" else self.measurement),
+            "ensemble": "yes" if self.ensemble else None,
         }
 
     def measured(self, opened: Opened) -> Hashable:
-        """Equal where example and measurement are: a function file counts by its content."""
+        """Equal where example, measurement and models are: a function file counts by its content."""
         function = is_function(self.measurement) and function_file(self.measurement, opened.project.directory)
-        return opened.key, self.example_id, self.measurement, function
+        return opened.key, self.example_id, self.measurement, function, self.ensemble
 
 
 def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
@@ -71,7 +74,8 @@ def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
     usable, awaiting, complaint = _measurement_of(opened, measurement)
     if complaint is not None:
         complaints.append(complaint)
-    return Question(example_id, method, usable, awaiting), complaints
+    ensemble = parameter("ensemble") == "yes" and ProjectFacts.of(opened.project).models > 1
+    return Question(example_id, method, usable, awaiting, ensemble), complaints
 
 
 def _measurement_of(opened: Opened, name: str) -> tuple[str, str | None, str | None]:
@@ -108,6 +112,7 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
             question.example_id,
             method=question.method,
             measurement=confirmed.runnable(opened.project, question.measurement),
+            ensemble=question.ensemble,
             preliminary=show_early,
             reporter=reporter.share(0.2, 1.0),
         )
@@ -138,7 +143,13 @@ def comparison_job(
             share = reporter.share(0.2 + 0.8 * done / len(methods), 0.2 + 0.8 * (done + 1) / len(methods))
             share(0.0, f"Scoring by {method}")
             explanations.append(
-                engine.explain(question.example_id, method=method, measurement=measurement, reporter=share)
+                engine.explain(
+                    question.example_id,
+                    method=method,
+                    measurement=measurement,
+                    ensemble=question.ensemble,
+                    reporter=share,
+                )
             )
         from attribution.comparison import compare
 
@@ -176,6 +187,7 @@ def start_fix(
             top=settings.top,
             method=question.method,
             measurement=measurement,
+            ensemble=question.ensemble,
             steps=settings.steps,
             seed=settings.seed,
             reporter=reporter.share(0.1, 1.0),

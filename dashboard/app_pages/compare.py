@@ -13,6 +13,7 @@ from dashboard.cards import cards
 from dashboard.components.influence import CardColumn, influence
 from dashboard.components.table import table
 from dashboard.current import Opened, current_example, current_project
+from dashboard.ensemble_switch import ensemble_switch
 from dashboard.explaining import Question, comparison_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
@@ -158,6 +159,7 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
         page_heading(opened, "Compare", f"test example {escaped(example_id)}")
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
         measurement_switch(opened, question, example)
+        ensemble_switch(opened, question)
         way_out(
             "One method at a time",
             "investigate",

@@ -11,6 +11,7 @@ from dashboard.cards import cards
 from dashboard.components.belief import belief
 from dashboard.components.influence import CardColumn, influence
 from dashboard.current import Opened, current_example, current_project
+from dashboard.ensemble_switch import ensemble_switch
 from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
@@ -183,6 +184,7 @@ for complaint in complaints:
 with st.container(horizontal=True, vertical_alignment="center", key="switches"):
     method_switch(opened, question)
     measurement_switch(opened, question, example)
+    ensemble_switch(opened, question)
     if st.button("Compare methods", key="compare", icon=":material/balance:"):
         go("compare", question.parameters(opened))
         travel()

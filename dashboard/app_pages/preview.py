@@ -150,7 +150,10 @@ def job_of_url(opened: Opened) -> Job | None:
         return None
     job = job_queue().get(job_id)
     if job is None or job.subject.get("project") != opened.reference:
-        back = {name: parameter(name) for name in ("project", "example", "method", "measurement", "tray")}
+        back = {
+            name: parameter(name)
+            for name in ("project", "example", "method", "measurement", "ensemble", "tray")
+        }
         stop_with(
             "This preview is no longer running: the server was restarted, or it is from long ago. Suggest & preview "
             "makes it again.",
