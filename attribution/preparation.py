@@ -257,6 +257,10 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         turnover=bool(turnover_layers(model)),
         models=1 + len(task.ensemble),
         measurements={name: one_line(function) for name, function in task.measurements.items()},
+        second_moments=all(
+            point.checkpoint is not None and point.checkpoint.second_moments is not None
+            for point in trajectory.followed
+        ),
     )
 
 

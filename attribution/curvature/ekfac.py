@@ -98,6 +98,16 @@ class EKFAC:
                 )
         return result
 
+    def diagonal(self) -> dict[str, Tensor]:
+        """The diagonal of H in the parameters themselves, by block: (Q_S∘Q_S) Λ (Q_A∘Q_A)ᵀ."""
+        result = {}
+        for name, block in self._blocks.items():
+            values = block.eigenvalues
+            if block.left is not None:
+                values = block.left.square() @ values
+            result[name] = values if block.right is None else values @ block.right.square().T
+        return result
+
     def mean_eigenvalue(self) -> float:
         """Trace over dimension."""
         total = sum(float(block.eigenvalues.sum()) for block in self._blocks.values())
