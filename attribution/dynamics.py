@@ -16,13 +16,19 @@ constant within the segment (its own dependence on the example is neglected), so
     δ ← δ - η (P (H + wI) δ + P g/N)        Adam: weight decay is part of the gradient
 
 The mean m has weights (1 - β₁) β₁ʲ, which add up to one: unlike the sum that SGD's momentum is, it delays a push and
-does not multiply it, and the length stays ηK. P is diagonal in the parameters and H in another basis, so P H has no
-common one; as Bae et al. do, H is replaced by its diagonal h = diag(H), and everything becomes elementwise:
+does not multiply it, and the length stays ηK.
 
-    S = exp(-ηK q),    r = (1/N) (1 - S)/q · p · g,    q = p h + w (AdamW) or p (h + w) (Adam),
+P is diagonal in the parameters and H in its eigenbasis Q, so P H has no common basis, and one of the two has to be
+replaced by its diagonal in the other's. Bae et al. take diag(H) in the parameters. That forgets how parameters depend
+on each other: on digits it explained retraining far worse than influence functions that know no optimizer (LDS .67 and
+.84, and alike in three other settings). Here P is replaced, by p = diag(Qᵀ P Q) (LDS .89). In Q everything is then
+elementwise in the eigenvalues σ:
 
-where (1 - S)/q tends to ηK as q → 0. Following the measurement's gradient u backwards over the segment gives the vector
-(1 - S)/q · p · u to be multiplied with g, and S u is what the earlier segments see; SGD's is the same without p.
+    S = exp(-ηK q),    r = (1/N) (1 - S)/q · p · g,    q = p σ + w (AdamW) or p (σ + w) (Adam),
+
+where (1 - S)/q tends to ηK as q → 0. Where H is diagonal itself both are the same and exact. Following the
+measurement's gradient u backwards over the segment gives the vector (1 - S)/q · p · u to be multiplied with g, and S u
+is what the earlier segments see; SGD's is the same with p = 1.
 """
 
 from __future__ import annotations
@@ -33,8 +39,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
-
-from attribution.errors import NumericalError
 
 if TYPE_CHECKING:
     from attribution.curvature.ekfac import EKFAC
@@ -74,40 +78,46 @@ class GradientDescent:
         )
 
 
-@dataclass(frozen=True)
 class Adam:
-    """Adam over the length ηK, elementwise.
+    """Adam over the length ηK, in the eigenbasis of its curvature.
 
     Args:
-        diagonal: h by block (*shape).
-        preconditioner: p by block.
+        curvature: H.
+        preconditioner: P by block (*shape), in the parameters.
         length: ηK.
         weight_decay: w.
         decoupled: whether w acts on the parameters (AdamW) or on the gradient (Adam).
     """
 
-    diagonal: Mapping[str, Tensor]
-    preconditioner: Mapping[str, Tensor]
-    length: float
-    weight_decay: float
-    decoupled: bool
+    def __init__(
+        self,
+        curvature: EKFAC,
+        preconditioner: Mapping[str, Tensor],
+        length: float,
+        weight_decay: float,
+        *,
+        decoupled: bool,
+    ) -> None:
+        self._curvature = curvature
+        self._length = length
+        self._speeds = curvature.diagonal_of(preconditioner)
+        self._rates = {
+            name: speed * block.eigenvalues + weight_decay
+            if decoupled
+            else speed * (block.eigenvalues + weight_decay)
+            for (name, block), speed in zip(curvature.blocks.items(), self._speeds.values(), strict=True)
+        }
 
     def accumulated(self, vectors: Vectors) -> dict[str, Tensor]:
-        return {
-            name: _finite(name, u * self.preconditioner[name] * accumulation(self._rates(name), self.length))
-            for name, u in vectors.items()
+        shares = {
+            name: self._speeds[name] * accumulation(rates, self._length)
+            for name, rates in self._rates.items()
         }
+        return self._curvature.scaled(vectors, shares)
 
     def kept(self, vectors: Vectors) -> dict[str, Tensor]:
-        return {
-            name: _finite(name, u * torch.exp(-self.length * self._rates(name)))
-            for name, u in vectors.items()
-        }
-
-    def _rates(self, name: str) -> Tensor:
-        """q: at what rate a change of each parameter is undone."""
-        p, h = self.preconditioner[name], self.diagonal[name]
-        return p * h + self.weight_decay if self.decoupled else p * (h + self.weight_decay)
+        shares = {name: torch.exp(-self._length * rates) for name, rates in self._rates.items()}
+        return self._curvature.scaled(vectors, shares)
 
 
 def accumulation(rates: Tensor, length: float) -> Tensor:
@@ -115,11 +125,3 @@ def accumulation(rates: Tensor, length: float) -> Tensor:
     exponents = length * rates.double()
     ratio = -torch.expm1(-exponents) / exponents
     return (length * torch.where(exponents > 0, ratio, 1.0)).to(rates)
-
-
-def _finite(name: str, vectors: Tensor) -> Tensor:
-    if not bool(torch.isfinite(vectors).all()):
-        raise NumericalError(
-            f"The unrolled steps of '{name}' are not finite: check the second moments, or use another method."
-        )
-    return vectors

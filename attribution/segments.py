@@ -33,7 +33,7 @@ class Segment:
         if task.optimizer not in ADAM:
             return GradientDescent(curvature, self.length, task.weight_decay)
         return Adam(
-            curvature.diagonal(),
+            curvature,
             store.preconditioner(self.points),
             self.length,
             task.weight_decay,

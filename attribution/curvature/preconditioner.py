@@ -18,6 +18,9 @@ def preconditioner(
 ) -> dict[str, Tensor]:
     """P = 1/(√v̂ + ε) by block (*shape), with v̂ the mean of the points' corrected second moments (Kingma & Ba 2015).
 
+    Where v̂ is zero no example has ever had a gradient, and P is zero instead of 1/ε: nothing moves there, and so huge
+    a number would reach other directions by rounding.
+
     Raises:
         MissingRequirementError: a checkpoint has no second moments.
         ProjectError: they do not fit the model.
@@ -42,4 +45,8 @@ def preconditioner(
                 f"{tuple(parameter.shape)}: give those of the same model."
             )
     blocks = capture.from_parameters({name: tensor.unsqueeze(0) for name, tensor in moments.items()})
-    return {name: 1 / (block[0].to(device).sqrt() + task.epsilon) for name, block in blocks.items()}
+    result = {}
+    for name, block in blocks.items():
+        moment = block[0].to(device)
+        result[name] = torch.where(moment > 0, 1 / (moment.sqrt() + task.epsilon), 0.0)
+    return result

@@ -18,8 +18,8 @@ class Source(DirectionalMethod):
 
     S_l = exp(-η_l K_l H_l) is what segment l of the run leaves of a change of the parameters. Curvature H_l and
     training gradients are means over the segment's checkpoints c, the measurement's gradient g_f is that of the final
-    model. Weight decay w counts as curvature: H_l + wI. For Adam the same holds elementwise, with diag(H_l) and its
-    preconditioner P_l, averaged over the segment's checkpoints too (`attribution.dynamics` derives both).
+    model. Weight decay w counts as curvature: H_l + wI. For Adam its preconditioner P_l comes in, from second
+    moments averaged over the segment's checkpoints too (`attribution.dynamics` derives both).
 
     Args:
         segments: how many, `attribution.trajectory.SEGMENTS` by default; fewer where there are fewer checkpoints.

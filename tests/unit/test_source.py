@@ -22,6 +22,7 @@ from attribution.segments import segments_of
 from attribution.trajectory import Trajectory
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import Pairs, labels, squared_error, trained_mlp
+from tests.unit.unrolled import distance, source_scores
 
 COUNT, TESTED, WIDTH, CLASSES = 24, 6, 4, 3
 
@@ -115,17 +116,7 @@ def exact_spectrum() -> EKFAC:
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Task, int], np.ndarray]:
     """SOURCE's scores for logit 'a' of the first test example, with the exact curvature of the linear model."""
 
-    def scores(task: Task, segments: int) -> np.ndarray:
-        engine = engine_of(tmp_path / f"project-{len(list(tmp_path.iterdir()))}", lambda: task)
-        monkeypatch.setattr(engine._loaded.curvature, "over", lambda points, reporter: exact_spectrum())
-        monkeypatch.setattr(method_named("source"), "_segments", segments)
-        return engine.explain("0", method="source", measurement="logit:a").scores
-
-    return scores
-
-
-def distance(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return lambda task, segments: source_scores(tmp_path, monkeypatch, task, exact_spectrum(), segments)
 
 
 def test_one_segment_is_the_unrolled_derivative_up_to_the_step_size(
