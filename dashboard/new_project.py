@@ -64,9 +64,10 @@ def from_tables(
     if text is not None and image is not None:
         raise UsageError("--text and --image exclude each other: name the one column that the model reads.")
     files = [_existing(train, "file"), _existing(test, "file")]
-    rows = 0
-    for file in reversed(files):
-        present, rows = _columns_and_rows(file)
+    rows = []
+    for file in files:
+        present, count = _columns_and_rows(file)
+        rows.append(count)
         if text is None and image is None:
             text, image = _guessed_input(present, file)
         for column in (text, image, columns.label, columns.id):
@@ -82,7 +83,7 @@ def from_tables(
         id_column=columns.id,
     )
     manifest = _manifest(directory, source)
-    record_training(manifest, folder, run, lambda path: _recorded(path, directory), rows)
+    record_training(manifest, folder, run, lambda path: _recorded(path, directory), rows[0])
     return manifest
 
 

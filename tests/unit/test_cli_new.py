@@ -160,7 +160,7 @@ def test_checkpoints_are_read_in_order_with_their_learning_rates(
         folder.mkdir()
         save_file({"weight": torch.zeros(1)}, folder / "model.safetensors")
         if step != 20:
-            (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+            (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": log}))
     manifest = from_tables(tmp_path / "p", *tables.values(), Table(), str(tmp_path / "checkpoint-*"))
     assert [(c.step, c.learning_rate) for c in manifest.checkpoints] == [(20, 0.1), (50, 0.1), (100, 0.05)]
 
