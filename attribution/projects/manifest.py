@@ -63,8 +63,8 @@ class TrainingRecord(_Strict):
     steps: int | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
-    learning_rates: list[tuple[int, float]] = Field(default_factory=list)
-    """Step and learning rate, as far as a log has them; linear in between."""
+    learning_rates: dict[int, float] = Field(default_factory=dict)
+    """Learning rate by step, as far as a log has it; linear in between."""
 
 
 class Manifest(_Strict):

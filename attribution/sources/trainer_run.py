@@ -42,7 +42,7 @@ class TrainerRun:
             optimizer="unknown",
             steps=self.steps,
             learning_rate=max(self.rates.values(), default=None),
-            learning_rates=list(self.rates.items()),
+            learning_rates=self.rates,
         )
         if self.batch_size is not None:
             record.batch_size = self.batch_size

@@ -113,7 +113,7 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         steps=record.steps,
         betas=record.betas,
         epsilon=record.epsilon,
-        learning_rates=dict(record.learning_rates),
+        learning_rates=record.learning_rates,
         train_ids=splits["train"]["ids"],
         test_ids=splits["test"]["ids"],
         train_metadata=splits["train"]["metadata"],

@@ -298,7 +298,7 @@ def test_the_trainer_itself(tmp_path: Path) -> None:
     manifest = recorded(made)
     assert (manifest.training.optimizer, manifest.training.batch_size) == ("adamw", 8)
     assert [c.step for c in manifest.checkpoints] == list(SAVED)
-    assert dict(manifest.training.learning_rates).get(4) == pytest.approx(PEAK)
+    assert manifest.training.learning_rates[4] == pytest.approx(PEAK)
     task = loaded(made, manifest)
     expected = {
         name: trainer.optimizer.optimizer.state[p]["exp_avg_sq"] for name, p in made.model.named_parameters()
