@@ -249,7 +249,7 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         kind=kind,
         checkpoints=len(task.checkpoints),
         learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
-        **trajectory.numbers(),
+        **trajectory.facts(),
         optimizer=task.optimizer,
         head=head,
         head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),
@@ -257,10 +257,6 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         turnover=bool(turnover_layers(model)),
         models=1 + len(task.ensemble),
         measurements={name: one_line(function) for name, function in task.measurements.items()},
-        second_moments=all(
-            point.checkpoint is not None and point.checkpoint.second_moments is not None
-            for point in trajectory.followed
-        ),
     )
 
 

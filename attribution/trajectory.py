@@ -134,13 +134,17 @@ class Trajectory:
         """A point by number: one of the run, or the mean of a segment."""
         return next(point for point in (*self.points, *self.segment_means) if point.number == number)
 
-    def numbers(self) -> dict[str, Any]:
-        """The numbers of its special points, by the names of `attribution.methods.ProjectFacts`."""
+    def facts(self) -> dict[str, Any]:
+        """Numbers of its special points and what they have, by the names of `attribution.methods.ProjectFacts`."""
         return {
             "final": self.final.number,
             "followed": tuple(point.number for point in self.followed),
             "traced": tuple(point.number for point in self.traced),
             "segment_means": tuple(point.number for point in self.segment_means),
+            "second_moments": all(
+                point.checkpoint is not None and point.checkpoint.second_moments is not None
+                for point in self.followed
+            ),
         }
 
     def model_at(self, point: Point) -> nn.Module:
