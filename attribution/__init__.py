@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from attribution.preparation import prepare
     from attribution.progress import CancelToken, Reporter
     from attribution.projects import Project, create_project
-    from attribution.task import Checkpoint, Task, TrainedModel
+    from attribution.task import Checkpoint, Task, TrainedModel, optimizer_second_moments
 
 _HOME = {
     "Task": "attribution.task",
@@ -32,6 +32,7 @@ _HOME = {
     "CancelToken": "attribution.progress",
     "Reporter": "attribution.progress",
     "list_methods": "attribution.methods",
+    "optimizer_second_moments": "attribution.task",
 }
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "TrainedModel",
     "create_project",
     "list_methods",
+    "optimizer_second_moments",
     "prepare",
 ]
 

@@ -249,7 +249,7 @@ def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
         kind=kind,
         checkpoints=len(task.checkpoints),
         learning_rates=tuple(float(c.learning_rate) for c in task.checkpoints),
-        **trajectory.numbers(),
+        **trajectory.facts(),
         optimizer=task.optimizer,
         head=head,
         head_is_linear=head is not None and isinstance(model.get_submodule(head), nn.Linear),

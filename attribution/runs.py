@@ -104,7 +104,7 @@ def _run(
 ) -> Run:
     trajectory = Trajectory(task, device)
     batch_size = gradient_batch_size(task)
-    facts = replace(facts, checkpoints=len(task.checkpoints), **trajectory.numbers())
+    facts = replace(facts, checkpoints=len(task.checkpoints), **trajectory.facts())
     loaded = Loaded(
         task=task,
         trajectory=trajectory,

@@ -1,21 +1,19 @@
-"""Segments: parts of a training run in each of which curvature and gradients are taken as constant (Bae et al. 2024).
-
-Over a segment of length ηK (the sum of its learning rates) gradient descent on a quadratic of curvature σ leaves
-exp(-ηKσ) of a change of the parameters; a constant push g accumulates to (1 - exp(-ηKσ))/σ · g.
-"""
+"""Segments: parts of a training run within which curvature and gradients count as constant (Bae et al. 2024)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from attribution.curvature.damping import span_length
-from attribution.curvature.ekfac import Spectrum
+from attribution.curvature import CurvatureStore
+from attribution.curvature.damping import rate_sum, span_length
+from attribution.dynamics import Adam, Dynamics, GradientDescent
 from attribution.errors import MissingRequirementError
+from attribution.progress import Reporter
 from attribution.task import Task
 from attribution.trajectory import Point, grouped
+
+ADAM = ("adam", "adamw")
+"""Optimizers whose steps are preconditioned by second moments."""
 
 
 @dataclass(frozen=True)
@@ -25,36 +23,40 @@ class Segment:
     points: list[Point]
     length: float
 
-    def decay(self, weight_decay: float) -> Spectrum:
-        """exp(-ηK(σ + w)): what is left of a change of the parameters after the segment."""
-        return lambda eigenvalues: torch.exp(-self.length * (eigenvalues + weight_decay))
+    def dynamics(self, task: Task, store: CurvatureStore, reporter: Reporter) -> Dynamics:
+        """What the segment does to a change of the parameters.
 
-    def accumulated(self, weight_decay: float) -> Spectrum:
-        """(1 - exp(-ηK(σ + w)))/(σ + w), which tends to ηK for σ + w → 0."""
-
-        def function(eigenvalues: Tensor) -> Tensor:
-            exponents = self.length * (eigenvalues.double() + weight_decay)
-            ratio = -torch.expm1(-exponents) / exponents
-            return (self.length * torch.where(exponents > 0, ratio, 1.0)).to(eigenvalues)
-
-        return function
+        Raises:
+            ProjectError: stored curvature is damaged, or second moments do not fit the model.
+        """
+        curvature = store.over(self.points, reporter)
+        if task.optimizer not in ADAM:
+            return GradientDescent(curvature, self.length, task.weight_decay)
+        return Adam(
+            curvature,
+            store.preconditioner(self.points),
+            self.length,
+            task.weight_decay,
+            decoupled=task.optimizer == "adamw",
+        )
 
 
 def segments_of(task: Task, points: list[Point], count: int) -> list[Segment]:
     """Cut a run into ``count`` segments of nearly equally many checkpoints, the last one reaching to its end.
 
     Raises:
-        MissingRequirementError: the training record does not say the learning rates, or the optimizer is not SGD.
+        MissingRequirementError: the training record does not say the learning rates or the optimizer.
     """
     groups = grouped(points, count)
     ends = [group[-1].step for group in groups]
     ends[-1] = max(task.steps or 0, ends[-1])
     segments = []
     for group, start, end in zip(groups, [0, *ends[:-1]], ends, strict=True):
-        length = span_length(task, start, end)
+        length = rate_sum(task, start, end) if task.optimizer in ADAM else span_length(task, start, end)
         if length is None:
             raise MissingRequirementError(
-                "The training record does not say how far SGD went: give learning rates and momentum below 1."
+                "The training record does not say how far training went: give the optimizer, learning rates, and "
+                "momentum below 1."
             )
         segments.append(Segment(group, length))
     return segments

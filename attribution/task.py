@@ -42,15 +42,26 @@ class Checkpoint:
             absent keep the value they have in the final model (frozen parameters need not be stored again).
         learning_rate: step size in force at this point.
         step: number of optimizer steps taken before this point.
+        second_moments: Adam's running means of squared gradients (torch's ``exp_avg_sq``, not corrected for their
+            start at zero) of every trained parameter by name, or the path of a ``.safetensors`` file that holds them.
+            `optimizer_second_moments` takes them from a torch optimizer. None for other optimizers, or where lost.
     """
 
     state_dict: Mapping[str, Tensor] | str | Path
     learning_rate: float
     step: int
+    second_moments: Mapping[str, Tensor] | str | Path | None = None
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The parameters, read from disk if the checkpoint is a path."""
         return _tensors(self.state_dict)
+
+    def corrected_moments(self, decay: float) -> dict[str, Tensor] | None:
+        """Second moments corrected for their start at zero, v / (1 - β₂^step), in float32; None where not given."""
+        if self.second_moments is None:
+            return None
+        share = 1 - decay ** max(self.step, 1)
+        return {name: moment.float() / share for name, moment in _tensors(self.second_moments).items()}
 
 
 @dataclass(frozen=True)
@@ -71,12 +82,27 @@ class TrainedModel:
         return _tensors(self.state_dict)
 
 
-def _tensors(state_dict: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
-    if isinstance(state_dict, Mapping):
-        return state_dict
+def _tensors(given: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
+    if isinstance(given, Mapping):
+        return given
     from safetensors.torch import load_file
 
-    return load_file(str(state_dict))
+    return load_file(str(given))
+
+
+def optimizer_second_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Copies of the second moments that torch's Adam or AdamW keeps, by parameter name: for `Checkpoint`.
+
+    Parameters that never had a gradient have zeros; other optimizers give an empty dict.
+    """
+    kept = {p: state["exp_avg_sq"] for p, state in optimizer.state.items() if "exp_avg_sq" in state}
+    if not kept:
+        return {}
+    return {
+        name: kept[p].detach().clone() if p in kept else torch.zeros_like(p, requires_grad=False)
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -94,7 +120,8 @@ class Task:
             ``label`` an integer class.
         class_names: one name per logit, in order.
         checkpoints: points of the training run, oldest first; the last one usually equals the final model.
-        optimizer: ``"sgd"``, ``"adam"`` or ``"adamw"``.
+        optimizer: ``"sgd"``, ``"adam"`` (weight decay is part of the gradient), ``"adamw"`` (weight decay is taken
+            off the parameters) or ``"unknown"``.
         momentum, weight_decay, batch_size, learning_rate, steps: the training record; ``steps`` is the number of
             optimizer steps of the whole run, ``learning_rate`` its peak. None where unknown.
         loss: the per-example training loss; cross-entropy by default.
@@ -109,6 +136,9 @@ class Task:
         ensemble: further models, trained the same way from other seeds: scores can be averaged over all of them.
         measurements: further quantities of a test example that can be explained, by name; the first line of a
             function's docstring is shown with it.
+        betas, epsilon: Adam's decay rates and the constant in its denominator; torch's defaults.
+        learning_rates: learning rate by step, as far as a log has it beyond the checkpoints' own; taken as linear in
+            between. Without it the run starts at ``learning_rate``.
     """
 
     model: nn.Module
@@ -134,6 +164,9 @@ class Task:
     representation: str | None = None
     ensemble: Sequence[TrainedModel] = ()
     measurements: Mapping[str, MeasurementFunction] = field(default_factory=dict)
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    learning_rates: Mapping[int, float] = field(default_factory=dict)
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
 
@@ -146,11 +179,15 @@ class Task:
             raise UsageError(
                 "A task needs at least two class names: pass class_names with one name per logit."
             )
-        if self.optimizer.lower() not in {"sgd", "adam", "adamw"}:
-            raise UsageError(f"Optimizer '{self.optimizer}' is not known: use 'sgd', 'adam' or 'adamw'.")
         self.optimizer = self.optimizer.lower()
         for name, function in self.measurements.items():
             _check_measurement(name, function)
+        if self.optimizer not in {"sgd", "adam", "adamw", "unknown"}:
+            raise UsageError(
+                f"Optimizer '{self.optimizer}' is not one of 'sgd', 'adam' and 'adamw': say 'unknown' for any other."
+            )
+        if not all(0 <= beta < 1 for beta in self.betas) or self.epsilon < 0:
+            raise UsageError("Adam's betas must lie in [0, 1), and its epsilon must not be negative.")
 
     def dataset(self, split: str) -> Dataset[Any]:
         """The dataset of ``"train"`` or ``"test"``."""

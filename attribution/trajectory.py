@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -52,6 +53,21 @@ class MeanCheckpoint(Checkpoint):
                     total[name] = total[name] + tensor
         count = len(self.members)
         return {name: t / count if t.is_floating_point() else t for name, t in total.items()}
+
+    def corrected_moments(self, decay: float) -> dict[str, Tensor] | None:
+        """The mean of the members' second moments, each corrected by its own step."""
+        return mean_moments(self.members, decay)
+
+
+def mean_moments(checkpoints: Sequence[Checkpoint], decay: float) -> dict[str, Tensor] | None:
+    """The mean of the checkpoints' corrected second moments; None where one of them has none."""
+    total: dict[str, Tensor] = {}
+    for checkpoint in checkpoints:  # one at a time in memory
+        moments = checkpoint.corrected_moments(decay)
+        if moments is None:
+            return None
+        total = {name: total[name] + m if total else m for name, m in moments.items()}
+    return {name: moment / len(checkpoints) for name, moment in total.items()} or None
 
 
 def grouped(points: list[Point], count: int) -> list[list[Point]]:
@@ -118,13 +134,17 @@ class Trajectory:
         """A point by number: one of the run, or the mean of a segment."""
         return next(point for point in (*self.points, *self.segment_means) if point.number == number)
 
-    def numbers(self) -> dict[str, Any]:
-        """The numbers of its special points, by the names of `attribution.methods.ProjectFacts`."""
+    def facts(self) -> dict[str, Any]:
+        """Numbers of its special points and what they have, by the names of `attribution.methods.ProjectFacts`."""
         return {
             "final": self.final.number,
             "followed": tuple(point.number for point in self.followed),
             "traced": tuple(point.number for point in self.traced),
             "segment_means": tuple(point.number for point in self.segment_means),
+            "second_moments": all(
+                point.checkpoint is not None and point.checkpoint.second_moments is not None
+                for point in self.followed
+            ),
         }
 
     def model_at(self, point: Point) -> nn.Module:
@@ -142,7 +162,7 @@ class Trajectory:
         for number, group in enumerate(groups, start=len(self.points)):
             members = tuple(p.checkpoint for p in group if p.checkpoint is not None)
             last = members[-1]
-            mean = MeanCheckpoint(last.state_dict, last.learning_rate, last.step, members)
+            mean = MeanCheckpoint(last.state_dict, last.learning_rate, last.step, members=members)
             means.append(
                 group[0]
                 if len(group) == 1

@@ -123,7 +123,10 @@ def new(
         typer.Option("--task", metavar="FILE.py:FUNCTION", help="Function that returns attribution.Task."),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", metavar="DIR", help="A transformers checkpoint folder.")
+        Path | None,
+        typer.Option(
+            "--model", metavar="DIR", help="A transformers checkpoint, or a Trainer's output folder."
+        ),
     ] = None,
     train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training table.")] = None,
     test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help="Test table.")] = None,
@@ -131,7 +134,12 @@ def new(
     image: Annotated[str | None, typer.Option("--image", metavar="COL", help="Column with pictures.")] = None,
     label: Annotated[str, typer.Option("--label", metavar="COL", help="Column with labels.")] = "label",
     checkpoints: Annotated[
-        str | None, typer.Option("--checkpoints", metavar="GLOB", help="Checkpoints of the training run.")
+        str | None,
+        typer.Option(
+            "--checkpoints",
+            metavar="GLOB",
+            help="Checkpoints of the training run; those of the Trainer's output folder if not given.",
+        ),
     ] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", metavar="COL", help="Column with ids; row numbers if not given.")
@@ -140,6 +148,7 @@ def new(
     """Record a model of your own as a project, and check that it loads; nothing is computed yet."""
     from dashboard.locations import remember
     from dashboard.new_project import Table, create, from_function, from_tables
+    from dashboard.new_training import training_summary
 
     tables = {"--model": model, "--train": train, "--test": test}
     extra = {**tables, "--text": text, "--image": image, "--checkpoints": checkpoints, "--id": id_column}
@@ -160,4 +169,7 @@ def new(
         reporter(0.0, "Checking that it loads")
         made = create(project, manifest)
         remember(made.directory)
+    summary = training_summary(manifest)
+    if summary:
+        print_line(summary)
     print_line(f"Project '{made.name}' is in {made.directory}. Next: tracefix prepare {project}")

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import ast
-import glob
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
 from attribution.projects import Project, create_project
 from attribution.projects.files import expanded
-from attribution.projects.manifest import (
-    FILE_NAME,
-    CheckpointRecord,
-    Manifest,
-    TaskSource,
-    TrainingRecord,
-    TransformersSource,
-)
+from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, TransformersSource
 from attribution.sources.python_function import split_name
+from attribution.sources.trainer_folder import checkpoint_folders
+from dashboard.new_training import matching, model_folder, record_training
 
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_IMAGE_COLUMNS = ("image",)
@@ -57,23 +48,26 @@ def from_tables(
 ) -> Manifest:
     """The manifest of a project made of a transformers folder and one table per split.
 
+    Args:
+        model: a saved model, or a Trainer's output folder; without a model of its own, its last checkpoint is taken.
+        checkpoints: a pattern of checkpoint folders or weight files; those of the Trainer's run if None.
+
     Raises:
         UsageError: it is not clear which column holds the inputs.
         NotFoundError: a file or folder does not exist, or the glob matches nothing.
         ProjectError: a table cannot be read or lacks a column.
     """
-    folder = _existing(model, "folder")
-    if not (folder / "config.json").is_file():
-        raise ProjectError(
-            f"'{folder}' is not a transformers checkpoint (it has no config.json): save the model with "
-            "model.save_pretrained(folder)."
-        )
+    given = _existing(model, "folder")
+    run = checkpoint_folders(given) if checkpoints is None else matching(checkpoints)
+    folder = model_folder(given, run)
     text, image = columns.text, columns.image
     if text is not None and image is not None:
         raise UsageError("--text and --image exclude each other: name the one column that the model reads.")
     files = [_existing(train, "file"), _existing(test, "file")]
+    rows = []
     for file in files:
-        present = _column_names(file)
+        present, count = _columns_and_rows(file)
+        rows.append(count)
         if text is None and image is None:
             text, image = _guessed_input(present, file)
         for column in (text, image, columns.label, columns.id):
@@ -88,8 +82,9 @@ def from_tables(
         label_column=columns.label,
         id_column=columns.id,
     )
-    found = _checkpoints(checkpoints, directory) if checkpoints else []
-    return _manifest(directory, source, found)
+    manifest = _manifest(directory, source)
+    record_training(manifest, folder, run, lambda path: _recorded(path, directory), rows[0])
+    return manifest
 
 
 def create(directory: Path, manifest: Manifest) -> Project:
@@ -111,13 +106,9 @@ def create(directory: Path, manifest: Manifest) -> Project:
     return create_project(path, manifest)
 
 
-def _manifest(
-    directory: Path, source: TaskSource | TransformersSource, checkpoints: Iterable[CheckpointRecord] = ()
-) -> Manifest:
+def _manifest(directory: Path, source: TaskSource | TransformersSource) -> Manifest:
     name = expanded(directory).absolute().name
-    return Manifest(
-        name=name, title=name, source=source, checkpoints=list(checkpoints), training=TrainingRecord()
-    )
+    return Manifest(name=name, title=name, source=source)
 
 
 def _existing(path: Path, kind: str) -> Path:
@@ -155,10 +146,11 @@ def _check_defines(file: Path, function: str) -> None:
         raise NotFoundError(f"'{file}' has no function '{function}': {known}.")
 
 
-def _column_names(file: Path) -> list[str]:
+def _columns_and_rows(file: Path) -> tuple[list[str], int]:
     from attribution.sources.tables import read_table
 
-    return [str(column) for column in read_table(file).columns]
+    table = read_table(file)
+    return [str(column) for column in table.columns], len(table)
 
 
 def _guessed_input(present: list[str], file: Path) -> tuple[str | None, str | None]:
@@ -171,51 +163,6 @@ def _guessed_input(present: list[str], file: Path) -> tuple[str | None, str | No
             f"{_listed(present)}."
         )
     return (texts[0], None) if texts else (None, images[0])
-
-
-def _checkpoints(pattern: str, directory: Path) -> list[CheckpointRecord]:
-    """Checkpoints that a glob names: safetensors files, or folders that hold ``model.safetensors``.
-
-    The step is the last number of the name (``checkpoint-500``). The learning rate is read from the
-    ``trainer_state.json`` beside the weights; without one every checkpoint counts the same.
-    """
-    matches = sorted(Path(match).absolute() for match in glob.glob(str(expanded(pattern))))  # noqa: PTH207
-    if not matches:
-        raise NotFoundError(
-            f"No file or folder matches --checkpoints '{pattern}': quote the pattern and check it."
-        )
-    return sorted((_checkpoint(match, directory) for match in matches), key=lambda record: record.step)
-
-
-def _checkpoint(match: Path, directory: Path) -> CheckpointRecord:
-    weights = match / "model.safetensors" if match.is_dir() else match
-    if weights.suffix != ".safetensors" or not weights.is_file():
-        raise ProjectError(
-            f"The checkpoint '{match}' has no safetensors weights: save it with save_pretrained or safetensors."
-        )
-    numbers = re.findall(r"\d+", match.stem if match.is_file() else match.name)
-    if not numbers:
-        raise ProjectError(
-            f"The checkpoint '{match}' has no step number in its name: call it checkpoint-STEP."
-        )
-    step = int(numbers[-1])
-    return CheckpointRecord(
-        path=_recorded(weights, directory), learning_rate=_learning_rate(weights.parent, step), step=step
-    )
-
-
-def _learning_rate(folder: Path, step: int) -> float:
-    """The last positive learning rate that the transformers Trainer logged up to a step, else 1."""
-    try:
-        history: list[dict[str, Any]] = json.loads((folder / "trainer_state.json").read_text())["log_history"]
-        rates = [
-            float(row["learning_rate"])
-            for row in history
-            if row.get("learning_rate", 0.0) > 0.0 and row.get("step", 0) <= step
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return 1.0
-    return rates[-1] if rates else 1.0
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from attribution.progress import Reporter
 from attribution.projects.manifest import CheckpointRecord
+from attribution.task import optimizer_second_moments
 
 REPORT_EVERY_SECONDS = 0.1
 """Often enough for a cancellation to feel immediate, rarely enough to cost nothing."""
@@ -27,11 +28,13 @@ class Kept:
         step: optimizer steps taken.
         learning_rate: step size of the last of them.
         tensors: copies of the trained parameters and of all buffers, by name.
+        second_moments: what Adam keeps of the squared gradients of each trained parameter; empty for SGD.
     """
 
     step: int
     learning_rate: float
     tensors: dict[str, Tensor]
+    second_moments: dict[str, Tensor]
 
 
 def linear_decay(peak: float, steps: int) -> Callable[[int], float]:
@@ -101,7 +104,8 @@ def train(
         loss.backward()
         optimizer.step()
         if step in keep:
-            kept.append(Kept(step, learning_rate(step), trained_tensors(model)))
+            moments = optimizer_second_moments(model, optimizer)
+            kept.append(Kept(step, learning_rate(step), trained_tensors(model), moments))
     reporter(1.0, message)
     return kept
 
@@ -117,13 +121,22 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoints(directory: Path, folder: str, kept: Sequence[Kept]) -> list[CheckpointRecord]:
-    """Write ``folder/step-N/model.safetensors`` in a project directory; return the manifest's lines."""
+    """Write ``folder/step-N/model.safetensors`` in a project directory; return the manifest's lines.
+
+    Second moments lie beside it, where there are any.
+    """
     records = []
     for point in kept:
-        path = f"{folder}/step-{point.step}/model.safetensors"
-        (directory / path).parent.mkdir(parents=True)
-        save_tensors(directory / path, point.tensors)
-        records.append(CheckpointRecord(path=path, learning_rate=point.learning_rate, step=point.step))
+        place = f"{folder}/step-{point.step}"
+        (directory / place).mkdir(parents=True)
+        record = CheckpointRecord(
+            path=f"{place}/model.safetensors", learning_rate=point.learning_rate, step=point.step
+        )
+        save_tensors(directory / record.path, point.tensors)
+        if point.second_moments:
+            record.second_moments = f"{place}/second_moments.safetensors"
+            save_tensors(directory / record.second_moments, point.second_moments)
+        records.append(record)
     return records
 
 

@@ -70,15 +70,24 @@ def training_length(task: Task) -> float | None:
 
 
 def span_length(task: Task, start: int, end: int) -> float | None:
-    """ηK of the steps ``start`` to ``end``: the sum of their learning rates, divided by 1 - momentum.
+    """ηK of the steps ``start`` to ``end`` of SGD: the sum of their learning rates, divided by 1 - momentum.
 
-    Between the points at which the learning rate is known (start and checkpoints) it is taken as linear, before and
-    after them as constant. None where it is unknown or zero throughout the run, or where the optimizer is not SGD.
+    None where the learning rates are unknown (`rate_sum`), or where the optimizer is not SGD.
     """
     if task.optimizer != "sgd" or not 0 <= task.momentum < 1:
         return None
-    known = {c.step: float(c.learning_rate) for c in task.checkpoints}
-    if task.learning_rate is not None:
+    total = rate_sum(task, start, end)
+    return None if total is None else total / (1 - task.momentum)
+
+
+def rate_sum(task: Task, start: int, end: int) -> float | None:
+    """The sum of the learning rates of the steps ``start`` to ``end``.
+
+    Between the points at which the learning rate is known (log, start and checkpoints) it is taken as linear, before
+    and after them as constant. None where it is unknown or zero throughout the run.
+    """
+    known = {c.step: float(c.learning_rate) for c in task.checkpoints} | dict(task.learning_rates)
+    if task.learning_rate is not None and not task.learning_rates:
         known.setdefault(0, task.learning_rate)
     if not any(rate > 0 for rate in known.values()):
         return None
@@ -86,4 +95,4 @@ def span_length(task: Task, start: int, end: int) -> float | None:
     # The integral of the interpolated rate is exact where the pieces are cut at the known points.
     cuts = [start, *(step for step in steps if start < step < end), end]
     rates = np.interp(cuts, steps, [known[step] for step in steps])
-    return float(np.sum((rates[1:] + rates[:-1]) / 2 * np.diff(cuts))) / (1 - task.momentum)
+    return float(np.sum((rates[1:] + rates[:-1]) / 2 * np.diff(cuts)))

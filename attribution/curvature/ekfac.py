@@ -89,13 +89,31 @@ class EKFAC:
         Raises:
             NumericalError: the result is not finite.
         """
+        return self.scaled(vectors, {name: spectrum(b.eigenvalues) for name, b in self._blocks.items()})
+
+    def scaled(self, vectors: Mapping[str, Tensor], factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``Q diag(factors) Qᵀ v`` for Q vectors by block (Q, *shape), the factors by block (*shape).
+
+        Raises:
+            NumericalError: the result is not finite.
+        """
         result = {}
         for name, block in self._blocks.items():
-            result[name] = block.rotate_back(block.rotate(vectors[name]) * spectrum(block.eigenvalues))
+            result[name] = block.rotate_back(block.rotate(vectors[name]) * factors[name])
             if not bool(torch.isfinite(result[name]).all()):
                 raise NumericalError(
                     f"The damped curvature of '{name}' cannot be inverted: use a larger damping, or another method."
                 )
+        return result
+
+    def diagonal_of(self, diagonal: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The diagonal of ``Qᵀ diag(d) Q`` for d in the parameters, both by block: (Q_S∘Q_S)ᵀ d (Q_A∘Q_A)."""
+        result = {}
+        for name, block in self._blocks.items():
+            values = diagonal[name]
+            if block.left is not None:
+                values = block.left.square().T @ values
+            result[name] = values if block.right is None else values @ block.right.square()
         return result
 
     def mean_eigenvalue(self) -> float:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from attribution.capture import GradientCapture
 from attribution.curvature.arnoldi import Arnoldi, fit_arnoldi
@@ -18,6 +19,7 @@ from attribution.curvature.ekfac import EKFAC, fit_mean_ekfac
 from attribution.curvature.exact import ExactCurvature, fit_exact
 from attribution.curvature.gauss_newton import GaussNewton
 from attribution.curvature.lissa import Lissa
+from attribution.curvature.preconditioner import preconditioner
 from attribution.curvature.protocol import Inverse
 from attribution.progress import Reporter
 from attribution.projects.ledger import Ledger
@@ -62,6 +64,7 @@ class CurvatureStore:
         self._loaded: dict[str, EKFAC] = {}
         self._eigenpairs: dict[str, Arnoldi] = {}
         self._exact: tuple[int, ExactCurvature] | None = None
+        self._preconditioners: dict[tuple[int, ...], dict[str, Tensor]] = {}
         self.damping: Damping = automatic_damping(task)
 
     def at(self, point: Point, reporter: Reporter) -> EKFAC:
@@ -82,6 +85,14 @@ class CurvatureStore:
             return self.at(points[0], reporter)
         numbers = "-".join(str(point.number) for point in points)
         return self._fitted(f"points-{numbers}/curvature.safetensors", points, reporter)
+
+    def preconditioner(self, points: Sequence[Point]) -> dict[str, Tensor]:
+        """Adam's preconditioner over several points, by block; see `curvature.preconditioner`."""
+        key = tuple(point.number for point in points)
+        if key not in self._preconditioners:
+            capture = self._capture(self._trajectory.final)
+            self._preconditioners[key] = preconditioner(self._task, capture, points, self._device)
+        return self._preconditioners[key]
 
     def _fitted(self, name: str, points: Sequence[Point], reporter: Reporter) -> EKFAC:
         if name not in self._loaded:

@@ -88,6 +88,8 @@ class ProjectFacts:
     """Trained models, the one explained included."""
     measurements: dict[str, str] = field(default_factory=dict)
     """What the task names beside margin, loss and logits: name -> what it is, in one line or empty."""
+    second_moments: bool = False
+    """Whether every checkpoint that methods follow has Adam's second moments."""
 
     @classmethod
     def of(cls, project: Project) -> ProjectFacts:

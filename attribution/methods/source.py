@@ -18,7 +18,8 @@ class Source(DirectionalMethod):
 
     S_l = exp(-η_l K_l H_l) is what segment l of the run leaves of a change of the parameters. Curvature H_l and
     training gradients are means over the segment's checkpoints c, the measurement's gradient g_f is that of the final
-    model. Weight decay w counts as curvature: H_l + wI.
+    model. Weight decay w counts as curvature: H_l + wI. For Adam its preconditioner P_l comes in, from second
+    moments averaged over the segment's checkpoints too (`attribution.dynamics` derives both).
 
     Args:
         segments: how many, `attribution.trajectory.SEGMENTS` by default; fewer where there are fewer checkpoints.
@@ -28,7 +29,7 @@ class Source(DirectionalMethod):
         name="source",
         title="SOURCE (unrolled training)",
         citation="Bae et al. 2024",
-        needs=["checkpoints", "a training record of SGD"],
+        needs=["checkpoints", "a training record of SGD, or of Adam with its second moments"],
         cost="per checkpoint: four passes over at most 1,000 examples and one over all, once; then one backward pass "
         "and an index look-up per checkpoint",
         calibrated=True,
@@ -45,10 +46,18 @@ class Source(DirectionalMethod):
         problem = super().missing(facts)
         if problem is not None or facts.optimizer == "sgd":
             return problem
-        return (
-            f"It unrolls stochastic gradient descent, and this model was trained with {facts.optimizer}: use path, "
-            "which does not depend on the optimizer."
-        )
+        if facts.optimizer == "unknown":
+            return (
+                "It unrolls SGD or Adam, and the training record of this project names neither: use path, which does "
+                "not depend on the optimizer."
+            )
+        if not facts.second_moments:
+            return (
+                f"This model was trained with {facts.optimizer}, and its checkpoints lack Adam's second moments: make "
+                "the project from checkpoint folders that still have their optimizer.pt, or pass "
+                "Checkpoint(second_moments=...); path does without them."
+            )
+        return None
 
     def fit(self, loaded: Loaded, reporter: Reporter) -> None:
         segments = self._segments_of(loaded)
@@ -57,15 +66,15 @@ class Source(DirectionalMethod):
             loaded.curvature.over(segment.points, share)
 
     def directions(self, query: Query) -> list[Direction]:
-        factor, weight_decay = -1 / query.task.size("train"), query.task.weight_decay
+        factor = -1 / query.task.size("train")
         remaining = query.gradient(query.final)
         found: list[Direction] = []
         for segment in reversed(self._segments_of(query.loaded)):
-            curvature = query.loaded.curvature.over(segment.points, query.reporter)
-            vectors = curvature.mapped(remaining, segment.accumulated(weight_decay))
+            dynamics = segment.dynamics(query.task, query.loaded.curvature, query.reporter)
+            vectors = dynamics.accumulated(remaining)
             share = factor / len(segment.points)
             found = [*(Direction(point, vectors, share) for point in segment.points), *found]
-            remaining = curvature.mapped(remaining, segment.decay(weight_decay))
+            remaining = dynamics.kept(remaining)
         return found
 
     def _segments_of(self, loaded: Loaded) -> list[Segment]:

@@ -48,17 +48,23 @@ class CheckpointRecord(_Strict):
     path: str
     learning_rate: float
     step: int
+    second_moments: str | None = None
+    """Adam's second moments: a safetensors file by parameter name, or the ``optimizer.pt`` of a Trainer."""
 
 
 class TrainingRecord(_Strict):
     """How the model was trained; None where unknown."""
 
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "unknown"] = "sgd"
     momentum: float = 0.0
     weight_decay: float = 0.0
     batch_size: int = 64
     learning_rate: float | None = None
     steps: int | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    learning_rates: dict[int, float] = Field(default_factory=dict)
+    """Learning rate by step, as far as a log has it; linear in between."""
 
 
 class Manifest(_Strict):

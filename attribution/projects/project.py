@@ -91,7 +91,8 @@ class Project:
             model = self.resolve(source.model)
             weights = sorted(model.glob("*.safetensors")) + sorted(model.glob("*.json"))
             files = [*weights, self.resolve(source.train), self.resolve(source.test)]
-        files += [self.resolve(checkpoint.path) for checkpoint in self.manifest.checkpoints]
+        for checkpoint in self.manifest.checkpoints:
+            files += [self.resolve(path) for path in (checkpoint.path, checkpoint.second_moments) if path]
         for file in files:
             if not file.exists():
                 raise ProjectError(

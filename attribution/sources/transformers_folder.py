@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
+from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
 from attribution.sources.tables import class_numbers, column, ids, read_table
@@ -92,7 +93,16 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         test=splits["test"]["dataset"],
         class_names=class_names,
         checkpoints=[
-            Checkpoint(project.resolve(c.path), learning_rate=c.learning_rate, step=c.step)
+            Checkpoint(
+                project.resolve(c.path),
+                learning_rate=c.learning_rate,
+                step=c.step,
+                second_moments=(
+                    read_second_moments(project.resolve(c.second_moments), model)
+                    if c.second_moments
+                    else None
+                ),
+            )
             for c in project.manifest.checkpoints
         ],
         optimizer=record.optimizer,
@@ -101,6 +111,9 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         batch_size=record.batch_size,
         learning_rate=record.learning_rate,
         steps=record.steps,
+        betas=record.betas,
+        epsilon=record.epsilon,
+        learning_rates=record.learning_rates,
         train_ids=splits["train"]["ids"],
         test_ids=splits["test"]["ids"],
         train_metadata=splits["train"]["metadata"],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from attribution import Engine, Task, TrainedModel
 from attribution.errors import MissingRequirementError, ProjectError
@@ -110,6 +111,20 @@ def test_a_model_without_checkpoints_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingRequirementError, match="'path' cannot run on model 1 of the ensemble"):
         engine.explain("1", method="path", ensemble=True)
     assert np.isfinite(engine.explain("1", method="ekfac", ensemble=True).scores).all()
+
+
+def test_each_model_needs_its_own_second_moments(tmp_path: Path) -> None:
+    def task() -> Task:
+        first = replace(trained_mlp(), optimizer="adam")
+        moments = {name: torch.ones_like(p) for name, p in first.trained_parameters().items()}
+        kept = [replace(checkpoint, second_moments=moments) for checkpoint in first.checkpoints]
+        other = TrainedModel(first.model.state_dict(), first.checkpoints)
+        return replace(first, checkpoints=kept, ensemble=[other])
+
+    engine = engine_of(tmp_path / "project", task)
+    assert np.isfinite(engine.explain("0", method="source").scores).all()
+    with pytest.raises(MissingRequirementError, match=r"model 1 of the ensemble\. .*second moments"):
+        engine.explain("0", method="source", ensemble=True)
 
 
 def test_a_model_of_another_architecture_is_refused(tmp_path: Path) -> None:

@@ -269,6 +269,9 @@ class TestReviews:
         trained = {name for name in final if name.startswith(tuple(manifest.source.trained))}
         for checkpoint in manifest.checkpoints:
             assert set(load_file(tmp_path / "reviews" / checkpoint.path)) == trained
+            moments = load_file(tmp_path / "reviews" / str(checkpoint.second_moments))
+            assert set(moments) == trained
+            assert all(bool((moment >= 0).all()) for moment in moments.values())
         last = load_file(tmp_path / "reviews" / manifest.checkpoints[-1].path)
         assert all(torch.equal(last[name], final[name]) for name in trained)
         frozen = set(final) - trained

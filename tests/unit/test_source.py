@@ -15,12 +15,14 @@ from attribution import Checkpoint, Engine, Task
 from attribution.curvature import EKFAC
 from attribution.curvature.damping import span_length, training_length
 from attribution.curvature.ekfac import EigenBlock
+from attribution.dynamics import accumulation
 from attribution.methods import availability, method_named
 from attribution.methods.source import Source
-from attribution.segments import Segment, segments_of
+from attribution.segments import segments_of
 from attribution.trajectory import Trajectory
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import Pairs, labels, squared_error, trained_mlp
+from tests.unit.unrolled import distance, source_scores
 
 COUNT, TESTED, WIDTH, CLASSES = 24, 6, 4, 3
 
@@ -114,17 +116,7 @@ def exact_spectrum() -> EKFAC:
 def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Task, int], np.ndarray]:
     """SOURCE's scores for logit 'a' of the first test example, with the exact curvature of the linear model."""
 
-    def scores(task: Task, segments: int) -> np.ndarray:
-        engine = engine_of(tmp_path / f"project-{len(list(tmp_path.iterdir()))}", lambda: task)
-        monkeypatch.setattr(engine._loaded.curvature, "over", lambda points, reporter: exact_spectrum())
-        monkeypatch.setattr(method_named("source"), "_segments", segments)
-        return engine.explain("0", method="source", measurement="logit:a").scores
-
-    return scores
-
-
-def distance(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return lambda task, segments: source_scores(tmp_path, monkeypatch, task, exact_spectrum(), segments)
 
 
 def test_one_segment_is_the_unrolled_derivative_up_to_the_step_size(
@@ -196,12 +188,9 @@ def test_lengths_of_parts_add_up_to_the_whole() -> None:
 
 
 def test_directions_without_curvature_accumulate_the_whole_length() -> None:
-    segment = Segment([], 3.0)
-    eigenvalues = torch.tensor([0.0, 1e-12, 2.0])
-    assert torch.allclose(
-        segment.accumulated(0.0)(eigenvalues), torch.tensor([3.0, 3.0, (1 - np.exp(-6)) / 2]).float()
-    )
-    assert torch.allclose(segment.decay(0.5)(eigenvalues), torch.exp(-3 * (eigenvalues + 0.5)))
+    rates = torch.tensor([0.0, 1e-12, 2.0])
+    expected = torch.tensor([3.0, 3.0, (1 - np.exp(-6)) / 2]).float()
+    assert torch.allclose(accumulation(rates, 3.0), expected)
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +226,10 @@ def test_the_segments_of_fast_source_are_at_the_mean_of_the_parameters() -> None
 def test_source_says_what_it_needs(tmp_path: Path, engine: Engine) -> None:
     assert availability(engine.project)["source"] is None
     adam = replace(engine.facts, optimizer="adamw")
-    assert "was trained with adamw: use path" in str(method_named("source").missing(adam))
+    missing = str(method_named("source").missing(adam))
+    assert "was trained with adamw" in missing and "optimizer.pt" in missing and "second_moments" in missing
+    assert method_named("fast_source").missing(replace(adam, second_moments=True)) is None
+    unknown = replace(engine.facts, optimizer="unknown")
+    assert "names neither: use path" in str(method_named("source").missing(unknown))
     bare = replace(engine.facts, checkpoints=0)
     assert "needs checkpoints" in str(Source(segments=2).missing(bare))

@@ -10,11 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
-from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from attribution import Task
@@ -23,20 +19,15 @@ from attribution.errors import ProjectError
 from attribution.projects import Manifest, Project, TransformersSource
 from attribution.sources import load_task
 from attribution.sources.transformers_folder import TextDataset
-from tests.unit.tiny_models import settled, small_bert
+from tests.unit.tiny_models import WORDS, settled, small_bert, word_tokenizer
 
-WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "very", "not"]
 TEXTS = ["good film", "not very good", "bad", "very very bad film", "film"]
 
 
 def saved(directory: Path, model: nn.Module) -> Project:
     """A project of the model, a tokenizer that knows a few words, and a table that is both splits."""
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
     model.save_pretrained(directory / "model")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(
-        directory / "model"
-    )
+    word_tokenizer().save_pretrained(directory / "model")
     pd.DataFrame({"text": TEXTS, "label": [0, 1, 2, 0, 1]}).to_csv(directory / "texts.csv", index=False)
     source = TransformersSource(model="model", train="texts.csv", test="texts.csv", text_column="text")
     return Project(directory, Manifest(name="texts", title="Texts", source=source))

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from attribution import Checkpoint, Task
 
 TRAIN, TEST = 40, 12
 """Examples of `trained_mlp`."""
+
+WORDS = ["[PAD]", "[UNK]", "good", "bad", "film", "very", "not"]
+"""What `word_tokenizer` knows, by number."""
 
 
 class Pairs(Dataset[Any]):
@@ -123,6 +129,13 @@ def small_bert(layers: int = 2) -> BertForSequenceClassification:
         num_labels=3,
     )
     return BertForSequenceClassification(config)
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of a few words, for `small_bert`."""
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]")
 
 
 def texts(count: int, seed: int = 0) -> list[dict[str, Tensor]]:
