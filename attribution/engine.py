@@ -6,6 +6,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from attribution.methods import (
     default_method,
     method_named,
 )
+from attribution.methods.source import Source
 from attribution.preparation import FROZEN
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Edit, FixRecord, Project
@@ -36,6 +39,7 @@ from attribution.query import Loaded, Query, Target
 from attribution.runs import Run, ensemble_runs, own_run
 from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_set
 from attribution.sources import load_task
+from attribution.stages import before
 from attribution.trust import trust_of
 
 RERANKED = 200
@@ -107,11 +111,55 @@ class Engine:
         with self._lock:
             if key not in self._remembered or ".py:" in measurement:
                 queries = self._queries(chosen, [target], use_index, refine, ensemble, reporter)
-                found = self._explained(chosen, queries, str(test_id), measurement, preliminary)
+                example = self.project.example("test", test_id)
+                found = self._explained(chosen, queries, example, measurement, preliminary)
                 self._remembered[key] = found
                 while len(self._remembered) > _REMEMBERED:
                     self._remembered.popitem(last=False)
             return self._remembered[key]
+
+    def explain_stage(
+        self,
+        test_id: str,
+        earlier: Sequence[Engine],
+        *,
+        measurement: str = "margin",
+        use_index: bool = True,
+        reporter: Reporter = SILENT,
+    ) -> Explanation:
+        """Score the training examples of an earlier stage of training for a measurement of a test example, by SOURCE.
+
+        Args:
+            earlier: the stages before this one, the latest first; the data of the last of them are scored.
+
+        Raises:
+            As `explain`; UsageError: two stages have no parameters in common.
+        """
+        source = Source()
+        engines = [self, *earlier]
+        with ExitStack() as locks:
+            for engine in engines:
+                locks.enter_context(engine._lock)
+                engine._method(source.info.name)
+            query = self._queries(
+                source,
+                [self._target(test_id, measurement)],
+                use_index,
+                False,
+                False,
+                reporter.share(0.0, 0.3),
+            )[0]
+            for engine in earlier:
+                engine._run.complete(source, reporter.share(0.3, 0.6))
+                query = before(query, source, engine._loaded)
+            return engines[-1]._explained(
+                source,
+                [query],
+                self.project.example("test", test_id),
+                measurement,
+                None,
+                of_later_stage=bool(earlier),
+            )
 
     def scores(
         self,
@@ -344,20 +392,23 @@ class Engine:
         self,
         method: Method,
         queries: Sequence[Query],
-        test_id: str,
+        example: dict[str, Any],
         measurement: str,
         preliminary: Callable[[Explanation], None] | None,
+        *,
+        of_later_stage: bool = False,
     ) -> Explanation:
+        """The explanation of a test example, of this project or of a later stage, by this project's training data."""
         started = time.perf_counter()
         query = queries[0]
         parts, scores = _scored(method, queries)
-        _check_scores(scores, method, test_id)
+        _check_scores(scores, method, example["id"])
         query_seconds = time.perf_counter() - started
 
         def explanation(scores: Tensor, exact: bool) -> Explanation:
             return Explanation(
                 project=self.project,
-                example=self.project.example("test", test_id),
+                example=example,
                 method=method.info.name,
                 measurement=measurement,
                 measurement_words=query.targets[0].measurement.words,
@@ -369,7 +420,8 @@ class Engine:
                     scores,
                     parts,
                     exact=exact,
-                    representations=self._representations(),
+                    # The test example of a later stage has no representation here.
+                    representations=None if of_later_stage else self._representations(),
                 ),
                 representations=self._representations(),
             )
@@ -382,7 +434,7 @@ class Engine:
         best = strongest(scores, RERANKED)
         scores = scores.clone()
         scores[best] = method.averaged([q.restricted(best.tolist()) for q in queries])[0]
-        _check_scores(scores, method, test_id)
+        _check_scores(scores, method, example["id"])
         return explanation(scores, False)
 
     def _representations(self) -> NDArray[np.float32] | None:

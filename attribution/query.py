@@ -179,6 +179,15 @@ class Query:
             self._gradients[point.number] = found.dense()
         return self._gradients[point.number]
 
+    def gradients_of(self, model: nn.Module) -> dict[str, Tensor]:
+        """Gradients of the measurements in what another copy of the model trains, by parameter (Q, *shape)."""
+        task = replace(self.task)  # frozen layers have to run: their stored states let no gradient through
+        capture = GradientCapture(task, model)
+        positions = [target.position for target in self.targets]
+        batch = batch_of(task, "test", positions).to(self.loaded.device)
+        value = row_by_row([target.measurement for target in self.targets])
+        return capture.by_parameter(capture.gradients(batch.inputs, batch.labels, value))
+
     def preconditioned(self, point: Point, solver: Solver = "ekfac") -> Vectors:
         """(H + λI)⁻¹ g_f at a point, by block; with EK-FAC solved when a block is first looked at."""
         if self.refine and solver == "ekfac":

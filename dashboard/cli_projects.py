@@ -141,13 +141,17 @@ def new(
             help="Checkpoints of the training run; those of the Trainer's output folder if not given.",
         ),
     ] = None,
+    after: Annotated[
+        Path | None,
+        typer.Option("--after", metavar="PROJECT", help="The project of the training stage before this one."),
+    ] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", metavar="COL", help="Column with ids; row numbers if not given.")
     ] = None,
 ) -> None:
     """Record a model of your own as a project, and check that it loads; nothing is computed yet."""
     from dashboard.locations import remember
-    from dashboard.new_project import Table, create, from_function, from_tables
+    from dashboard.new_project import Table, create, follows, from_function, from_tables
     from dashboard.new_training import training_summary
 
     tables = {"--model": model, "--train": train, "--test": test}
@@ -165,6 +169,8 @@ def new(
             )
         columns = Table(text=text, image=image, label=label, id=id_column)
         manifest = from_tables(project, model, train, test, columns, checkpoints)
+    if after is not None:
+        manifest = follows(manifest, project, after)
     with working() as reporter:
         reporter(0.0, "Checking that it loads")
         made = create(project, manifest)

@@ -90,6 +90,14 @@ def explain(
     index: Annotated[
         bool, typer.Option("--index/--no-index", help="Without the index, every score is exact; slower.")
     ] = True,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            metavar="NAME",
+            help="The training examples of this earlier stage instead (see tracefix new --after).",
+        ),
+    ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over all trained models that the project has.")
     ] = False,
@@ -98,22 +106,37 @@ def explain(
 ) -> None:
     """Name the training examples that pushed a prediction towards its class (culprits) or away from it (helpers)."""
     check_method(method)
+    if stage is not None and (ensemble or refine or method not in (None, "source")):
+        raise UsageError(
+            "--stage follows the training by the method source: leave --method, --refine and --ensemble out."
+        )
     if scores is not None and not scores.absolute().parent.is_dir():
         raise ProjectError(f"Cannot write '{scores}': its folder does not exist; make it first.")
     with working() as reporter:
         ready, rest = opened(project, place(context, projects), reporter)
         ready.position("test", test_id)
         from attribution.engine import Engine
+        from dashboard.opening import prepared_stages
 
-        explanation = Engine(ready).explain(
-            test_id,
-            method=method,
-            measurement=measurement,
-            use_index=index,
-            refine=refine,
-            ensemble=ensemble,
-            reporter=rest,
-        )
+        engine = Engine(ready)
+        if stage is not None:
+            explanation = engine.explain_stage(
+                test_id,
+                [Engine(project) for project in prepared_stages(ready, stage, rest.share(0.0, 0.5))],
+                measurement=measurement,
+                use_index=index,
+                reporter=rest.share(0.5, 1.0),
+            )
+        else:
+            explanation = engine.explain(
+                test_id,
+                method=method,
+                measurement=measurement,
+                use_index=index,
+                refine=refine,
+                ensemble=ensemble,
+                reporter=rest,
+            )
     if scores is not None:
         _write_scores(scores, explanation.scores)
     document = explanation.contract(top)

@@ -87,6 +87,16 @@ def from_tables(
     return manifest
 
 
+def follows(manifest: Manifest, directory: Path, before: Path) -> Manifest:
+    """The manifest with the project of the training stage before.
+
+    Raises:
+        ProjectError: that is no project.
+    """
+    earlier = Project.open(before)
+    return manifest.model_copy(update={"after": _recorded(earlier.directory, directory)})
+
+
 def create(directory: Path, manifest: Manifest) -> Project:
     """Load everything that the manifest names once, then write the project; on an error nothing is written.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attribution.errors import ProjectError
+from attribution.errors import NotFoundError, ProjectError
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
 from attribution.projects.manifest import FILE_NAME
@@ -70,3 +70,28 @@ def open_prepared(
         opened = Project.open(opened.directory)
     remember(opened.directory)
     return opened
+
+
+def prepared_stages(project: Project, name: str, reporter: Reporter = SILENT) -> list[Project]:
+    """The training stages before a project up to the one of that name, the latest first, each prepared.
+
+    Raises:
+        NotFoundError: no stage of that name.
+        ProjectError: a stage is missing or damaged, or cannot be prepared.
+    """
+    stages = project.earlier_stages()
+    names = [stage.name for stage in stages]
+    if name not in names:
+        known = f"they are {', '.join(names)}" if names else "it has none: name one with tracefix new --after"
+        raise NotFoundError(f"Project '{project.name}' has no earlier stage '{name}': {known}.")
+    wanted = stages[: names.index(name) + 1]
+    for done, stage in enumerate(wanted):
+        if not stage.prepared:
+            from attribution.preparation import prepare
+
+            prepare(
+                stage,
+                methods=["source"],
+                reporter=reporter.share(done / len(wanted), (done + 1) / len(wanted)),
+            )
+    return [Project.open(stage.directory) for stage in wanted]

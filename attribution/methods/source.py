@@ -8,7 +8,7 @@ from attribution.methods.registry import Direction, DirectionalMethod, MethodInf
 
 if TYPE_CHECKING:
     from attribution.progress import Reporter
-    from attribution.query import Loaded, Query
+    from attribution.query import Loaded, Query, Vectors
     from attribution.segments import Segment
 
 
@@ -66,6 +66,13 @@ class Source(DirectionalMethod):
             loaded.curvature.over(segment.points, share)
 
     def directions(self, query: Query) -> list[Direction]:
+        return self._followed_back(query)[0]
+
+    def at_the_start(self, query: Query) -> Vectors:
+        """How the measurements see a change of the parameters that was there before the run, by block (Q, *shape)."""
+        return self._followed_back(query)[1]
+
+    def _followed_back(self, query: Query) -> tuple[list[Direction], Vectors]:
         factor = -1 / query.task.size("train")
         remaining = query.gradient(query.final)
         found: list[Direction] = []
@@ -75,7 +82,7 @@ class Source(DirectionalMethod):
             share = factor / len(segment.points)
             found = [*(Direction(point, vectors, share) for point in segment.points), *found]
             remaining = dynamics.kept(remaining)
-        return found
+        return found, remaining
 
     def _segments_of(self, loaded: Loaded) -> list[Segment]:
         from attribution.segments import segments_of

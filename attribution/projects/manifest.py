@@ -77,6 +77,8 @@ class Manifest(_Strict):
     sample: str | None = None
     """Name of the bundled sample this project was made from, if any."""
     source: Annotated[TransformersSource | TaskSource, Field(discriminator="kind")]
+    after: str | None = None
+    """Directory of the project whose final model this training started from."""
     checkpoints: list[CheckpointRecord] = Field(default_factory=list)
     training: TrainingRecord = Field(default_factory=TrainingRecord)
 

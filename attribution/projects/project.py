@@ -109,6 +109,23 @@ class Project:
         said = self.manifest.model_dump_json(include={"source", "checkpoints", "training"})
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
+    def earlier_stages(self) -> list[Project]:
+        """The projects of the training stages before this one, the latest first.
+
+        Raises:
+            ProjectError: one of them is missing or damaged, or they follow one another in a circle.
+        """
+        found: list[Project] = [self]
+        while found[-1].manifest.after is not None:
+            before = Project.open(found[-1].resolve(found[-1].manifest.after))
+            if any(before.directory.resolve() == project.directory.resolve() for project in found):
+                raise ProjectError(
+                    f"Project '{before.name}' would be a stage before itself: mend 'after' in the project.json of "
+                    f"'{found[-1].directory}'."
+                )
+            found.append(before)
+        return found[1:]
+
     # -- what was prepared --------------------------------------------------------------------------------------
 
     @property
