@@ -88,6 +88,16 @@ _ALL = (
         prepare_estimate="about a minute",
         module="wordbias",
     ),
+    Sample(
+        name="ensemble",
+        title="Five networks on digits",
+        summary="The digits again, by five networks from five seeds, trained with turn-over dropout: average a method "
+        "over all of them, or ask the half of a network that never saw an example.",
+        kind="image",
+        size="1,000 train / 797 test",
+        prepare_estimate="about 20 seconds",
+        module="ensemble",
+    ),
 )
 
 SAMPLES: dict[str, Sample] = {sample.name: sample for sample in _ALL}

@@ -30,8 +30,7 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
     reporter(0.0, "Reading the digits")
     data = splits()
     with building(directory) as place, cpu_threads(1):
-        (place / "data").mkdir()
-        np.savez_compressed(place / "data" / "digits.npz", allow_pickle=False, **data)
+        save_data(place, data)
         shutil.copyfile(recipe.__file__, place / "task.py")
         model = _initial_network()
         pixels = recipe.inputs(data["train_pixels"])
@@ -94,6 +93,12 @@ def splits() -> dict[str, np.ndarray]:
     shift = random.integers(1, 10, len(flipped))
     data["train_labels"][flipped] = (data["train_labels"][flipped] + shift) % 10
     return data
+
+
+def save_data(place: Path, data: dict[str, np.ndarray]) -> None:
+    """Write both splits into a project's folder."""
+    (place / "data").mkdir()
+    np.savez_compressed(place / "data" / "digits.npz", allow_pickle=False, **data)
 
 
 def _initial_network() -> torch.nn.Sequential:

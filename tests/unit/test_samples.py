@@ -63,7 +63,7 @@ def test_listing_the_samples_loads_no_torch() -> None:
 
 
 def test_samples_come_simplest_first_under_their_own_names() -> None:
-    assert list(SAMPLES) == ["digits", "fashion", "reviews", "wordbias"]
+    assert list(SAMPLES) == ["digits", "fashion", "reviews", "wordbias", "ensemble"]
     assert all(name == sample.name for name, sample in SAMPLES.items())
 
 
