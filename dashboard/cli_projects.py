@@ -141,6 +141,10 @@ def new(
             help="Checkpoints of the training run; those of the Trainer's output folder if not given.",
         ),
     ] = None,
+    ensemble: Annotated[
+        str | None,
+        typer.Option("--ensemble", metavar="GLOB", help="Further models, trained alike from other seeds."),
+    ] = None,
     after: Annotated[
         Path | None,
         typer.Option("--after", metavar="PROJECT", help="The project of the training stage before this one."),
@@ -156,6 +160,7 @@ def new(
 
     tables = {"--model": model, "--train": train, "--test": test}
     extra = {**tables, "--text": text, "--image": image, "--checkpoints": checkpoints, "--id": id_column}
+    extra |= {"--ensemble": ensemble}
     if task is not None:
         given = [option for option, value in extra.items() if value is not None]
         if given:
@@ -168,7 +173,7 @@ def new(
                 f"{', '.join(missing)} missing: give --model, --train and --test, or --task alone."
             )
         columns = Table(text=text, image=image, label=label, id=id_column)
-        manifest = from_tables(project, model, train, test, columns, checkpoints)
+        manifest = from_tables(project, model, train, test, columns, checkpoints, ensemble)
     if after is not None:
         manifest = follows(manifest, project, after)
     with working() as reporter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
@@ -13,7 +14,7 @@ from attribution.projects.files import expanded
 from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, TransformersSource
 from attribution.sources.python_function import split_name
 from attribution.sources.trainer_folder import checkpoint_folders
-from dashboard.new_training import matching, model_folder, record_training
+from dashboard.new_training import matching, model_folder, record_ensemble, record_training
 
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_IMAGE_COLUMNS = ("image",)
@@ -44,13 +45,20 @@ def from_function(directory: Path, name: str) -> Manifest:
 
 
 def from_tables(
-    directory: Path, model: Path, train: Path, test: Path, columns: Table, checkpoints: str | None
+    directory: Path,
+    model: Path,
+    train: Path,
+    test: Path,
+    columns: Table,
+    checkpoints: str | None,
+    ensemble: str | None = None,
 ) -> Manifest:
     """The manifest of a project made of a transformers folder and one table per split.
 
     Args:
         model: a saved model, or a Trainer's output folder; without a model of its own, its last checkpoint is taken.
         checkpoints: a pattern of checkpoint folders or weight files; those of the Trainer's run if None.
+        ensemble: a pattern of further models' folders.
 
     Raises:
         UsageError: it is not clear which column holds the inputs.
@@ -58,7 +66,7 @@ def from_tables(
         ProjectError: a table cannot be read or lacks a column.
     """
     given = _existing(model, "folder")
-    run = checkpoint_folders(given) if checkpoints is None else matching(checkpoints)
+    run = checkpoint_folders(given) if checkpoints is None else matching(checkpoints, "--checkpoints")
     folder = model_folder(given, run)
     text, image = columns.text, columns.image
     if text is not None and image is not None:
@@ -83,7 +91,10 @@ def from_tables(
         id_column=columns.id,
     )
     manifest = _manifest(directory, source)
-    record_training(manifest, folder, run, lambda path: _recorded(path, directory), rows[0])
+    recorded = partial(_recorded, directory=directory)
+    record_training(manifest, folder, run, recorded, rows[0])
+    if ensemble is not None:
+        record_ensemble(manifest, matching(ensemble, "--ensemble"), recorded, rows[0])
     return manifest
 
 

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 
 from attribution.errors import NotFoundError, ProjectError
 from attribution.projects.files import expanded
-from attribution.projects.manifest import CheckpointRecord, Manifest, TrainingRecord, TransformersSource
-from attribution.sources.trainer_folder import OPTIMIZER, STATE, WEIGHTS, sharded_by
+from attribution.projects.manifest import (
+    CheckpointRecord,
+    Manifest,
+    ModelRecord,
+    TrainingRecord,
+    TransformersSource,
+)
+from attribution.sources.trainer_folder import OPTIMIZER, STATE, WEIGHTS, checkpoint_folders, sharded_by
 
 if TYPE_CHECKING:
     from attribution.sources.trainer_run import TrainerRun
@@ -34,8 +40,8 @@ def model_folder(given: Path, run: list[Path]) -> Path:
     )
 
 
-def matching(pattern: str) -> list[Path]:
-    """The files and folders that a glob names.
+def matching(pattern: str, option: str) -> list[Path]:
+    """The files and folders that the glob of an option names.
 
     Raises:
         NotFoundError: there are none.
@@ -43,7 +49,7 @@ def matching(pattern: str) -> list[Path]:
     matches = sorted(Path(match).absolute() for match in glob.glob(str(expanded(pattern))))  # noqa: PTH207
     if not matches:
         raise NotFoundError(
-            f"No file or folder matches --checkpoints '{pattern}': quote the pattern and check it."
+            f"No file or folder matches {option} '{pattern}': quote the pattern and check it."
         )
     return matches
 
@@ -86,6 +92,26 @@ def record_training(
     manifest.training = TrainingRecord(optimizer="unknown") if run is None else run.record()
     if run is not None and run.state is not None and isinstance(manifest.source, TransformersSource):
         manifest.source.trained = _trained(weights[0][1], weights[-1][1], run.state.parameters)
+
+
+def record_ensemble(
+    manifest: Manifest, folders: Iterable[Path], recorded: Callable[[Path], str], examples: int
+) -> None:
+    """Write into the manifest further models, trained the same way, each with what is found of its own run.
+
+    Args:
+        folders: saved models, or output folders of the Trainer.
+        recorded, examples: as in `record_training`.
+
+    Raises:
+        ProjectError: a folder holds no model, or its record is damaged.
+    """
+    for given in folders:
+        run = checkpoint_folders(given)
+        folder = model_folder(given, run)
+        other = manifest.model_copy(deep=True, update={"checkpoints": []})
+        record_training(other, folder, run, recorded, examples)
+        manifest.ensemble.append(ModelRecord(path=recorded(_weights(folder)), checkpoints=other.checkpoints))
 
 
 def training_summary(manifest: Manifest) -> str:

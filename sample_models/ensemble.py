@@ -16,6 +16,7 @@ from attribution.progress import SILENT, Reporter
 from attribution.projects import create_project
 from attribution.projects.manifest import CheckpointRecord, Manifest, TaskSource, TrainingRecord
 from attribution.turnover import masked
+from sample_models import digits_task
 from sample_models import ensemble_task as recipe
 from sample_models.digits import save_data, splits
 from sample_models.placement import building
@@ -45,19 +46,21 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
                 checkpoints=records[0],
                 training=TrainingRecord(
                     optimizer="sgd",
-                    momentum=recipe.MOMENTUM,
-                    weight_decay=recipe.WEIGHT_DECAY,
-                    batch_size=recipe.BATCH_SIZE,
-                    learning_rate=recipe.LEARNING_RATE,
+                    momentum=digits_task.MOMENTUM,
+                    weight_decay=digits_task.WEIGHT_DECAY,
+                    batch_size=digits_task.BATCH_SIZE,
+                    learning_rate=digits_task.LEARNING_RATE,
                     steps=recipe.STEPS,
                 ),
             ),
         )
 
 
-def _train(place: Path, data: dict[str, np.ndarray], number: int, reporter: Reporter) -> list[CheckpointRecord]:
+def _train(
+    place: Path, data: dict[str, np.ndarray], number: int, reporter: Reporter
+) -> list[CheckpointRecord]:
     """Train one network and save its checkpoints."""
-    pixels, labels = recipe.inputs(data["train_pixels"]), torch.from_numpy(data["train_labels"])
+    pixels, labels = digits_task.inputs(data["train_pixels"]), torch.from_numpy(data["train_labels"])
     ids = data["train_ids"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number)
@@ -72,11 +75,11 @@ def _train(place: Path, data: dict[str, np.ndarray], number: int, reporter: Repo
         batch_loss,
         torch.optim.SGD(
             model.parameters(),
-            lr=recipe.LEARNING_RATE,
-            momentum=recipe.MOMENTUM,
-            weight_decay=recipe.WEIGHT_DECAY,
+            lr=digits_task.LEARNING_RATE,
+            momentum=digits_task.MOMENTUM,
+            weight_decay=digits_task.WEIGHT_DECAY,
         ),
-        batches=shuffled_batches(len(labels), recipe.BATCH_SIZE, number),
+        batches=shuffled_batches(len(labels), digits_task.BATCH_SIZE, number),
         learning_rate=recipe.learning_rate,
         steps=recipe.STEPS,
         keep=recipe.KEPT_STEPS,

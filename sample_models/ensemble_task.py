@@ -1,7 +1,7 @@
 """The task file of the `ensemble` sample; the project holds a copy of it as ``task.py``.
 
-Digits as in the `digits` sample, with what two families of methods need beyond a model: layers of turn-over dropout, and
-further models that were trained the same way.
+Digits as in the `digits` sample, with what some methods need beyond a model: layers of turn-over dropout, and further
+models that were trained the same way.
 """
 
 from __future__ import annotations

@@ -52,6 +52,13 @@ class CheckpointRecord(_Strict):
     """Adam's second moments: a safetensors file by parameter name, or the ``optimizer.pt`` of a Trainer."""
 
 
+class ModelRecord(_Strict):
+    """A further model, trained the same way from another seed (a safetensors file), and its run."""
+
+    path: str
+    checkpoints: list[CheckpointRecord] = Field(default_factory=list)
+
+
 class TrainingRecord(_Strict):
     """How the model was trained; None where unknown."""
 
@@ -81,6 +88,11 @@ class Manifest(_Strict):
     """Directory of the project whose final model this training started from."""
     checkpoints: list[CheckpointRecord] = Field(default_factory=list)
     training: TrainingRecord = Field(default_factory=TrainingRecord)
+    ensemble: list[ModelRecord] = Field(default_factory=list)
+
+    def every_checkpoint(self) -> list[CheckpointRecord]:
+        """The checkpoints of all models."""
+        return [*self.checkpoints, *(c for model in self.ensemble for c in model.checkpoints)]
 
 
 def read_manifest(directory: Path) -> Manifest:

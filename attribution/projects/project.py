@@ -91,7 +91,8 @@ class Project:
             model = self.resolve(source.model)
             weights = sorted(model.glob("*.safetensors")) + sorted(model.glob("*.json"))
             files = [*weights, self.resolve(source.train), self.resolve(source.test)]
-        for checkpoint in self.manifest.checkpoints:
+        files += [self.resolve(trained.path) for trained in self.manifest.ensemble]
+        for checkpoint in self.manifest.every_checkpoint():
             files += [self.resolve(path) for path in (checkpoint.path, checkpoint.second_moments) if path]
         for file in files:
             if not file.exists():
@@ -105,8 +106,8 @@ class Project:
         return str(file.relative_to(self.directory)) if file.is_relative_to(self.directory) else str(file)
 
     def recipe(self) -> str:
-        """Digest of what the manifest says about source, checkpoints and training (not its title)."""
-        said = self.manifest.model_dump_json(include={"source", "checkpoints", "training"})
+        """Digest of what the manifest says about source, checkpoints, training and ensemble (not its title)."""
+        said = self.manifest.model_dump_json(include={"source", "checkpoints", "training", "ensemble"})
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def earlier_stages(self) -> list[Project]:

@@ -21,11 +21,12 @@ from torch.utils.data import Dataset
 
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
+from attribution.projects.manifest import CheckpointRecord
 from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
 from attribution.sources.tables import class_numbers, column, ids, read_table
-from attribution.task import Checkpoint, Task
+from attribution.task import Checkpoint, Task, TrainedModel
 
 
 class TextDataset(Dataset[Any]):
@@ -92,19 +93,7 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         train=splits["train"]["dataset"],
         test=splits["test"]["dataset"],
         class_names=class_names,
-        checkpoints=[
-            Checkpoint(
-                project.resolve(c.path),
-                learning_rate=c.learning_rate,
-                step=c.step,
-                second_moments=(
-                    read_second_moments(project.resolve(c.second_moments), model)
-                    if c.second_moments
-                    else None
-                ),
-            )
-            for c in project.manifest.checkpoints
-        ],
+        checkpoints=_checkpoints(project, project.manifest.checkpoints, model),
         optimizer=record.optimizer,
         momentum=record.momentum,
         weight_decay=record.weight_decay,
@@ -120,7 +109,27 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         test_metadata=splits["test"]["metadata"],
         train_display=splits["train"]["display"],
         test_display=splits["test"]["display"],
+        ensemble=[
+            TrainedModel(project.resolve(trained.path), _checkpoints(project, trained.checkpoints, model))
+            for trained in project.manifest.ensemble
+        ],
     )
+
+
+def _checkpoints(project: Project, records: Sequence[CheckpointRecord], model: nn.Module) -> list[Checkpoint]:
+    return [
+        Checkpoint(
+            project.resolve(record.path),
+            learning_rate=record.learning_rate,
+            step=record.step,
+            second_moments=(
+                read_second_moments(project.resolve(record.second_moments), model)
+                if record.second_moments
+                else None
+            ),
+        )
+        for record in records
+    ]
 
 
 def _model(folder: Path, kind: str) -> nn.Module:

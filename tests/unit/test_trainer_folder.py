@@ -149,6 +149,37 @@ def test_checkpoints_may_be_named(made: Made) -> None:
     assert manifest.training.optimizer == "adamw"
 
 
+def test_further_runs_become_an_ensemble(made: Made, tmp_path: Path, tracefix: CommandLine) -> None:
+    """Another output folder, and a saved model without a run."""
+    shutil.copytree(made.folder, tmp_path / "seeds" / "1")
+    shutil.copytree(
+        made.checkpoint(10), tmp_path / "seeds" / "2", ignore=shutil.ignore_patterns("*.json.*", "trainer_*")
+    )
+    texts = table(tmp_path)
+    arguments = [
+        "--model",
+        made.folder,
+        "--train",
+        texts,
+        "--test",
+        texts,
+        "--ensemble",
+        tmp_path / "seeds" / "*",
+    ]
+    outcome = tracefix("new", tmp_path / "p", *arguments)
+    assert outcome.status == 0, outcome.err
+    project = Project.open(tmp_path / "p")
+    assert [len(model.checkpoints) for model in project.manifest.ensemble] == [3, 0]
+    task = load_task(project)
+    first, second = task.ensemble
+    assert torch.equal(
+        dict(second.tensors())["classifier.weight"], dict(first.checkpoints[1].tensors())["classifier.weight"]
+    )
+    assert first.checkpoints[1].second_moments is not None
+    refused = tracefix.refused("new", tmp_path / "q", *arguments[:-1], tmp_path / "none*")
+    assert "No file or folder matches --ensemble" in refused
+
+
 def test_what_was_frozen_is_found_out(tmp_path: Path) -> None:
     """Attribution covers what was trained, and the optimizer's state is of these parameters alone."""
     made = run_like_the_trainer(tmp_path / "output", frozen="bert.embeddings")
@@ -274,8 +305,7 @@ def test_names_and_a_single_group_are_understood(tmp_path: Path) -> None:
 
 
 def test_the_trainer_itself(tmp_path: Path) -> None:
-    """The same with a real Trainer, where accelerate is installed."""
-    pytest.importorskip("accelerate")
+    """The same with a real Trainer."""
     from transformers import Trainer, TrainingArguments
 
     from tests.unit.tiny_models import word_tokenizer
