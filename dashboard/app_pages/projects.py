@@ -111,7 +111,7 @@ def sample_cards() -> None:
         arrived.add(followed.id)  # going back in the browser must not lead here again
         go("mispredictions", {"project": str(followed.result)})
         travel()
-    with st.grid(4, min_column_width=270, gap="small"):
+    with st.grid(3, min_column_width=270, gap="small"):
         for sample in SAMPLES.values():
             sample_card(sample, projects_directory() / sample.name, shown_job(sample.name, followed))
     if followed is not None and followed.subject.get("project") not in SAMPLES:
