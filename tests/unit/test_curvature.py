@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, hessian
+from transformers.pytorch_utils import Conv1D
 
 from attribution import Checkpoint, Task
 from attribution.batches import batch_of
@@ -74,6 +75,7 @@ def test_ekfac_keeps_the_trace_and_equals_the_fisher_in_its_basis() -> None:
         (mlp(), torch.randn(COUNT, 5)),
         (convolutional(), images(COUNT)),
         (TextModel(), texts(COUNT)),
+        (TextModel(tied=True), texts(COUNT)),
     ):
         task = task_of(settled(model), inputs, labels(COUNT))
         capture = GradientCapture(task, task.model)
@@ -82,7 +84,53 @@ def test_ekfac_keeps_the_trace_and_equals_the_fisher_in_its_basis() -> None:
         value = Probes("signs", task.loss, COUNT, 3, seed=4).at(batch.positions)
         norms = capture.gradients(batch.inputs, batch.labels, value).norm_squared()
         total = sum(int(np.prod(shape)) for shape in capture.shapes.values())
+        assert total == sum(parameter.numel() for parameter in model.parameters())  # tied weights once
         assert fitted.mean_eigenvalue() * total == pytest.approx(float(norms.mean()), rel=1e-3)
+
+
+def transposed_twin(linear: nn.Linear) -> Conv1D:
+    """transformers' Conv1D that computes the same: its weight is stored as (inputs, outputs)."""
+    twin = Conv1D(linear.out_features, linear.in_features)
+    twin.load_state_dict({"weight": linear.weight.T.clone(), "bias": linear.bias.clone()})
+    return twin
+
+
+def test_conv1d_has_the_curvature_of_the_linear_layer_that_it_transposes() -> None:
+    """One square layer, where a mix-up of inputs and outputs would pass unseen by shape, and one that is not."""
+    torch.manual_seed(0)
+    layers = nn.Linear(5, 5), nn.Linear(5, 3)
+    plain = nn.Sequential(layers[0], nn.Tanh(), layers[1])
+    twin = nn.Sequential(transposed_twin(layers[0]), nn.Tanh(), transposed_twin(layers[1]))
+    inputs = torch.randn(COUNT, 5)
+    solved = []
+    for model in (plain, twin):
+        task = task_of(model.eval(), inputs, labels(COUNT))
+        capture = GradientCapture(task, model)
+        batch = batch_of(task, "train", range(4))
+        gradient = capture.gradients(batch.inputs, batch.labels, task.loss).dense()
+        ekfac = fit_ekfac(task, capture, batch_size=16, draws=4)
+        exact = fit_exact(task, capture, batch_size=16)
+        solved.append([capture.to_parameters(c.inverse(gradient, 0.1)) for c in (ekfac, exact)])
+    for linear, conv1d in zip(*solved, strict=True):
+        for name, tensor in linear.items():
+            found = conv1d[name].transpose(1, 2) if name.endswith("weight") else conv1d[name]
+            assert torch.allclose(found, tensor, rtol=1e-3, atol=1e-4 * float(tensor.abs().max())), name
+
+
+def test_eigenvalues_are_means_over_examples() -> None:
+    """Every example twice is the same curvature, as it has to be for exp(-ηKσ) and for any damping that is given."""
+    model, inputs, classes = settled(mlp()), torch.randn(COUNT, 5), labels(COUNT)
+    found = []
+    for times in (1, 2):
+        task = task_of(model, inputs.repeat(times, 1), classes * times)
+        capture = GradientCapture(task, task.model)
+        vectors = {n: torch.ones(1, *shape) for n, shape in capture.shapes.items()}
+        ekfac = fit_ekfac(task, capture, batch_size=16, probe="empirical")
+        found.append(
+            [ekfac.inverse(vectors, 0.1), fit_exact(task, capture, batch_size=16).inverse(vectors, 0.1)]
+        )
+    for once, twice in zip(*found, strict=True):
+        assert all(torch.allclose(once[name], twice[name], rtol=1e-3, atol=1e-3) for name in once)
 
 
 def test_batch_size_changes_no_curvature() -> None:

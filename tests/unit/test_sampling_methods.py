@@ -25,7 +25,7 @@ from attribution.task import cross_entropy
 from attribution.trust import spearman
 from attribution.turnover import TurnoverDropout, masked, unit_mask
 from tests.unit.built_projects import engine_of, with_batches_of
-from tests.unit.tiny_models import TRAIN, Pairs, labels, trained_mlp
+from tests.unit.tiny_models import TRAIN, Pairs, convolutional, images, labels, settled, trained_mlp
 
 
 @pytest.fixture(scope="module")
@@ -54,33 +54,39 @@ def dense_projection(sketch: CountSketch, capture: GradientCapture) -> dict[str,
     return columns
 
 
-def test_trak_is_its_closed_form(engine: Engine, misprediction: str) -> None:
-    """Gradients of log(p / (1 - p)) by torch.func, one matrix product, one inverse."""
+def test_trak_is_its_formula_at_the_same_projection(engine: Engine) -> None:
+    """As traker computes it: φ = P ∇log(p/(1 - p)) by torch.func, φ_f (ΦᵀΦ)⁻¹ φ_i (1 - p_i), of the true class."""
     model = engine.task.model
     inputs, classes = train_tensors(engine)
     parameters = {name: p.detach() for name, p in model.named_parameters()}
+    capture = GradientCapture(engine.task, model)
+    projection = dense_projection(CountSketch(capture.shapes, TRAIN // 8, SEED), capture)
 
     def odds(parameters: dict[str, Tensor], one: Tensor, label: Tensor) -> Tensor:
         p = functional_call(model, parameters, (one.unsqueeze(0),))[0].double().softmax(dim=0)
         chance = p.gather(0, label.unsqueeze(0)).sum()
         return torch.log(chance / (1 - chance))
 
+    def features(inputs: Tensor, classes: Tensor) -> Tensor:
+        gradients = vmap(grad(odds), in_dims=(None, 0, 0))(parameters, inputs, classes)
+        blocks = capture.from_parameters(gradients)
+        return torch.stack([blocks[n].flatten(1).double() @ projection[n].double().T for n in blocks]).sum(
+            dim=0
+        )
+
+    rows = engine.project.predictions("test").reset_index()
+    right = rows[rows["label"] == rows["predicted"]]
+    asked = [engine.task.test[position] for position in right.index]
+    queries = features(torch.stack([one for one, _ in asked]), torch.tensor([label for _, label in asked]))
     with torch.no_grad():
-        chances = model(inputs).double().softmax(dim=1)
-    gradients = vmap(grad(odds), in_dims=(None, 0, 0))(parameters, inputs, classes)
-    capture = GradientCapture(engine.task, model)
-    width = TRAIN // 8
-    projection = dense_projection(CountSketch(capture.shapes, width, SEED), capture)
-    blocks = capture.from_parameters(gradients)
-    features = sum(blocks[n].flatten(1).double() @ projection[n].double().T for n in blocks)
-    query = Query(engine._loaded, [engine._target(misprediction, "margin")])
-    mine = query.gradient(query.final)
-    wanted = sum(mine[n].flatten(1).double() @ projection[n].double().T for n in mine)
-    residuals = 1 - chances[torch.arange(TRAIN), classes]
-    expected = (wanted @ torch.linalg.inv(features.T @ features) @ features.T)[0] * residuals
-    found = engine.explain(misprediction, method="trak").scores
-    assert np.corrcoef(found, expected)[0, 1] > 0.999
-    assert np.allclose(found, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max()))
+        residuals = 1 - model(inputs).double().softmax(dim=1)[torch.arange(TRAIN), classes]
+    phi = features(inputs, classes)
+    expected = (queries @ torch.linalg.inv(phi.T @ phi) @ phi.T * residuals).numpy()
+    # The margin of a right prediction is minus the log-odds of its class.
+    found = -engine.scores(right["id"].astype(str).tolist(), method="trak")
+    for mine, theirs in zip(found, expected, strict=True):
+        assert np.corrcoef(mine, theirs)[0, 1] > 0.999
+        assert np.allclose(mine, theirs, rtol=1e-2, atol=1e-3 * np.abs(theirs).max())
 
 
 def test_without_projection_trak_is_the_influence_function_of_logistic_regression() -> None:
@@ -162,6 +168,34 @@ def test_mirrored_influence_is_the_change_of_losses_and_leaves_the_model_alone(
             losses.append(nn.functional.cross_entropy(model(inputs), classes, reduction="none"))
     expected = ((losses[1] - losses[0]) / 2).numpy()
     assert np.allclose(found, expected, atol=1e-5)
+
+
+def trained_convolutional() -> Task:
+    """A network with batch normalisation and dropout, which a forward pass in training mode would change."""
+    torch.manual_seed(0)
+    inputs, classes = images(TRAIN + 12), labels(TRAIN + 12)
+    layers = list(settled(convolutional()).children())
+    return Task(
+        model=nn.Sequential(*layers[:-1], nn.Dropout(0.5), layers[-1]).eval(),
+        train=Pairs(inputs[:TRAIN], classes[:TRAIN]),
+        test=Pairs(inputs[TRAIN:], classes[TRAIN:]),
+        class_names=["a", "b", "c"],
+    )
+
+
+def test_mirrored_influence_leaves_every_bit_of_a_model_with_running_statistics(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path / "project", trained_convolutional)
+    trajectory = engine._loaded.trajectory
+    model = trajectory.model_at(trajectory.final)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    test_ids = [str(number) for number in range(3)]
+    first = engine.scores(test_ids, method="forward_inf")
+    after = trajectory.model_at(trajectory.final)
+    assert any("running_var" in name for name in before)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.state_dict().items())
+    assert not any(module.training for module in after.modules())
+    assert all(p.grad is None and p.requires_grad for p in after.parameters())
+    assert np.array_equal(engine.scores(test_ids, method="forward_inf"), first)
 
 
 def turned_over() -> Task:

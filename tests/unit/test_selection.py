@@ -97,6 +97,40 @@ def test_adaptive_selection_finds_the_best_set_more_often_than_greedy() -> None:
     assert wins > 2 * losses, (wins, losses)
 
 
+def chosen_by_refitting(problem: HeadRemoval, size: int) -> list[int]:
+    """One example after the other, the one whose removal really lowers the measurement most: every one is tried."""
+    chosen: list[int] = []
+    for _ in range(size):
+        free = sorted(set(range(COUNT)) - set(chosen))
+        best = max(free, key=lambda position: drop(problem, [*chosen, position]))
+        if drop(problem, [*chosen, best]) <= drop(problem, chosen):
+            break
+        chosen.append(best)
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_adaptive_selection_is_what_refitting_at_every_step_would_choose(seed: int) -> None:
+    problem = removal(seed)
+    assert adaptive_set(problem.scores, 4) == chosen_by_refitting(problem, 4)
+
+
+def test_adaptive_selection_sees_twins_that_cover_for_one_another() -> None:
+    """On the line y = 0 lie two equal outliers; each has little effect alone, since the other one stays."""
+    line = torch.linspace(-1, 1, 10).unsqueeze(1)
+    problem = HeadRemoval(
+        inputs=with_ones(torch.cat([line, torch.tensor([[6.0], [6.0]])])),
+        labels=torch.tensor([0] * 10 + [1, 1]),
+        classes=2,
+        loss=squared_error,
+        penalty=1e-6,
+        test_input=with_ones(torch.tensor([[6.0]])),
+        test_label=torch.tensor([0]),
+        value=lambda logits, labels: logits[:, 1] - logits[:, 0],
+    )
+    assert set(adaptive_set(problem.scores, 2)) == {10, 11} == set(best_set(problem, 2))
+
+
 def test_rounds_of_all_at_once_are_greedy() -> None:
     problem = removal(3)
     assert adaptive_set(problem.scores, 4, per_round=4) == greedy_set(problem.scores([]), 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,21 @@ def test_solvers_agree_with_the_exact_inverse() -> None:
     for name, solver in solvers.items():
         assert relative_difference(solver.inverse(vectors, 0.05), expected) < 1e-3, name
     assert relative_difference(preconditioner.inverse(vectors, 0.05), expected) < 0.5
+
+
+def test_lissa_converges_to_conjugate_gradients() -> None:
+    """The error of J steps falls with J to what float32 products allow."""
+    task = task_of(settled(mlp()), torch.randn(COUNT, 5), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    vectors = random_vectors(capture)
+    matrix = GaussNewton(task, capture, batch_size=16)
+    limit = ConjugateGradient(matrix, tolerance=1e-6).inverse(vectors, 0.05)
+    errors = []
+    for steps in (5, 20, 80, 320):
+        recursion = Lissa(matrix, steps=steps, tolerance=0.0, must_converge=False)
+        errors.append(relative_difference(recursion.inverse(vectors, 0.05), limit))
+    assert errors[0] > 0.05 and errors[-1] < 1e-4, errors
+    assert all(later < earlier for earlier, later in itertools.pairwise(errors)), errors
 
 
 def test_a_solve_that_does_not_converge_is_an_error_with_advice() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from attribution import Checkpoint, Engine, Task
 from attribution.curvature import EKFAC
 from attribution.curvature.damping import span_length, training_length
-from attribution.curvature.ekfac import EigenBlock
+from attribution.curvature.ekfac import EigenBlock, fit_mean_ekfac
 from attribution.dynamics import accumulation
 from attribution.methods import availability, method_named
 from attribution.methods.source import Source
@@ -173,6 +174,31 @@ def test_with_its_own_curvature_source_stays_close_to_the_unrolled_derivative(tm
     assert distance(found, run.expected()) < 0.2
     fast = engine.explain("0", method="fast_source", measurement="logit:a").scores
     assert distance(fast, run.expected()) < 0.2
+
+
+@pytest.mark.parametrize("method", ["source", "fast_source"])
+def test_every_example_twice_halves_the_score_of_each(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eigenvalues are means over examples: sums would double ηKσ in the exponential, and SOURCE has no scale to spare.
+
+    With labels of the data in place of random signs both copies of an example are fitted to alike.
+    """
+    monkeypatch.setattr(
+        "attribution.curvature.store.fit_mean_ekfac", partial(fit_mean_ekfac, probe="empirical")
+    )
+    once = Run(optimum(), [0.05] * 80).task([20, 40, 60, 80])
+    data = once.train
+    assert isinstance(data, Pairs)
+    twice = replace(once, train=Pairs(list(data.inputs) * 2, data.labels * 2), train_ids=None)
+    single, double = (
+        engine_of(tmp_path / name, lambda task=task: task)
+        .explain("0", method=method, measurement="logit:a")
+        .scores
+        for name, task in (("once", once), ("twice", twice))
+    )
+    assert np.allclose(double[:COUNT], double[COUNT:])
+    assert distance(2 * double[:COUNT], single) < 1e-3
 
 
 def test_lengths_of_parts_add_up_to_the_whole() -> None:
