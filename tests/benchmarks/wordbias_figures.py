@@ -6,9 +6,13 @@ that pushed it down. The number of steps is chosen by selecting with either part
 is the effect size on part 3, whose words are in neither, next to the same steps on random sentences. The intrinsic
 loss, per observed pair, is that of all training sentences and of 2,000 sentences that were never trained on.
 
+Part 3 was looked at while the selection was developed. The blind check is the same procedure on other seeds of the
+embeddings, measured on words that no list of the sample has: `FRESH`, taken by their meaning from the most frequent
+words of the vocabulary before any effect of theirs was computed, and not changed since.
+
 Prints, and writes to docs/wordbias.json, each run of several seeds of the embeddings, and their means.
 
-    python tests/benchmarks/wordbias_figures.py [--seeds 5]
+    python tests/benchmarks/wordbias_figures.py [--only developed|blind]
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import argparse
 import copy
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +34,11 @@ from torch import Tensor, nn
 from attribution import Engine, Task, prepare
 from attribution.batches import batch_of
 from attribution.projects import Project
+from attribution.task import Inputs
 from sample_models import wordbias
 from sample_models.wordbias_corpus import Corpus, Vocabulary, corpus
 from sample_models.wordbias_lists import PARTS, test_id
-from sample_models.wordbias_task import BIASED_FROM
+from sample_models.wordbias_task import BIASED_FROM, test_inputs
 
 ASSOCIATION = "film"
 """The one bias that these embeddings have: of the other, nothing is there to undo."""
@@ -48,14 +53,29 @@ LOSS_BUDGET = 1.05
 """The intrinsic training loss may rise by this factor at most."""
 
 RANDOM_SETS = 3
+
+SEEDS = range(5)
+BLIND_SEEDS = range(5, 10)
+BLIND_METHODS = ("grad_dot", "path")
+FRESH = {
+    "target_x": "culture filmmaking storytelling novel epic examination poetry meditation",
+    "target_y": "cliches comedies teen episode monster chase sitcom stunts",
+    "attribute_a": "intelligent sweet fine perfect terrific intriguing satisfying engrossing thoughtful witty "
+    "excellent gorgeous memorable refreshing",
+    "attribute_b": "thin wrong unfunny cheap forced generic worse routine mediocre depressing superficial nonsense "
+    "ridiculous formulaic",
+}
+"""Serious / genre films with pleasant / unpleasant words; each occurs at least thirteen times, `stunts` twelve."""
+
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "wordbias.json"
 
 
 @dataclass(frozen=True)
 class State:
-    """A model after some steps: effect sizes by part, and intrinsic losses per observed pair in nats."""
+    """A model after some steps: effect sizes by part and of `FRESH`, intrinsic losses per observed pair in nats."""
 
     effects: tuple[float, ...]
+    fresh: float
     training_loss: float
     held_out_loss: float
 
@@ -67,6 +87,8 @@ class Bench:
     engine: Engine
     training: Corpus
     held_out: Corpus
+    fresh: dict[str, Tensor]
+    """Words and roles (1, W) of the test of `FRESH`."""
 
     @property
     def task(self) -> Task:
@@ -76,8 +98,11 @@ class Bench:
     def effects(self, model: nn.Module) -> list[float]:
         """Effect size of a model by part."""
         rows = [self.task.ids("test").index(test_id(ASSOCIATION, part, part)) for part in PARTS]
+        return self._sizes(model, batch_of(self.task, "test", rows).inputs)
+
+    def _sizes(self, model: nn.Module, inputs: Inputs) -> list[float]:
         with torch.no_grad():
-            logits = self.task.logits(model, batch_of(self.task, "test", rows).inputs)
+            logits = self.task.logits(model, inputs)
         sizes: list[float] = (logits[:, 1] - logits[:, 0] + BIASED_FROM).tolist()
         return sizes
 
@@ -85,6 +110,7 @@ class Bench:
         """Measure a model."""
         return State(
             effects=tuple(self.effects(model)),
+            fresh=self._sizes(model, self.fresh)[0],
             training_loss=intrinsic_loss(self.task, model, self.training),
             held_out_loss=intrinsic_loss(self.task, model, self.held_out),
         )
@@ -169,17 +195,23 @@ def both_ends(scores: Tensor) -> tuple[list[int], list[int]]:
     return scores.topk(EACH_SIGN).indices.tolist(), (-scores).topk(EACH_SIGN).indices.tolist()
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the seeds: what is left of |WEAT| on part 3, and what it costs."""
+def on_part_3(state: dict[str, Any]) -> float:
+    """|WEAT| on part 3."""
+    return abs(float(state["effects"][2]))
 
-    def share(state: dict[str, Any], before: dict[str, Any]) -> float:
-        return abs(state["effects"][2]) / abs(before["effects"][2])
 
-    left = [share(run["after"], run["before"]) for run in runs]
+def on_fresh_words(state: dict[str, Any]) -> float:
+    """|WEAT| of `FRESH`."""
+    return abs(float(state["fresh"]))
+
+
+def summary(runs: Sequence[dict[str, Any]], left_of: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+    """Means over the seeds: what is left of |WEAT|, and what it costs."""
+    left = [left_of(run["after"]) / left_of(run["before"]) for run in runs]
     return {
-        "before": float(np.mean([abs(run["before"]["effects"][2]) for run in runs])),
-        "after": float(np.mean([abs(run["after"]["effects"][2]) for run in runs])),
-        "random_after": float(np.mean([abs(c["effects"][2]) for run in runs for c in run["random"]])),
+        "before": float(np.mean([left_of(run["before"]) for run in runs])),
+        "after": float(np.mean([left_of(run["after"]) for run in runs])),
+        "random_after": float(np.mean([left_of(c) for run in runs for c in run["random"]])),
         "seeds_halved": sum(value <= 0.5 for value in left),
         "seeds": len(runs),
         "steps": [run["steps"] for run in runs],
@@ -212,32 +244,60 @@ def bench_of(directory: Path, seed: int) -> Bench:
     ]
     vocabulary = Vocabulary.of(texts[0])
     training, held_out = (corpus(split, vocabulary, wordbias.SEED) for split in texts)
-    return Bench(Engine(project, device="cpu"), training, held_out)
+    numbers = {word: 1 + row for row, word in enumerate(vocabulary.words)}
+    asked = test_inputs({role: words.split() for role, words in FRESH.items()}, numbers)
+    fresh = {name: tensor.unsqueeze(0) for name, tensor in asked.items()}
+    return Bench(Engine(project, device="cpu"), training, held_out, fresh)
 
 
 def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is written."""
+    """What is written of the seeds that the procedure was developed on."""
     return {
         "selected": 2 * EACH_SIGN,
         "step_size": STEP_SIZE,
-        "summary": {method: summary([run for run in runs if run["method"] == method]) for method in METHODS},
+        "summary": {name: summary(of_method(runs, name), on_part_3) for name in METHODS},
         "runs": runs,
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args()
+def blind_figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is written of the blind check: on the fresh words, and on part 3 of the same seeds."""
+    return {
+        "words": FRESH,
+        "summary": {name: summary(of_method(runs, name), on_fresh_words) for name in BLIND_METHODS},
+        "summary_part_3": {name: summary(of_method(runs, name), on_part_3) for name in BLIND_METHODS},
+        "runs": runs,
+    }
+
+
+def of_method(runs: Sequence[dict[str, Any]], method: str) -> list[dict[str, Any]]:
+    """The runs of one method."""
+    return [run for run in runs if run["method"] == method]
+
+
+def runs_of(seeds: Sequence[int], methods: Sequence[str]) -> list[dict[str, Any]]:
+    """The bias undone for each seed of the embeddings by each method."""
     runs: list[dict[str, Any]] = []
-    for seed in range(options.seeds):
+    for seed in seeds:
         with tempfile.TemporaryDirectory() as scratch:
             bench = bench_of(Path(scratch) / "wordbias", seed)
-            for method in METHODS:
+            for method in methods:
                 runs.append(undone(bench, method, seed))
                 print(json.dumps(runs[-1]), flush=True)
-            OUTPUT.write_text(json.dumps(figures(runs), indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(figures(runs)["summary"], indent=1))
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["developed", "blind"])
+    options = parser.parse_args()
+    found = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
+    if options.only != "blind":
+        found |= figures(runs_of(SEEDS, METHODS))
+    if options.only != "developed":
+        found["blind"] = blind_figures(runs_of(BLIND_SEEDS, BLIND_METHODS))
+    OUTPUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({"summary": found["summary"], "blind": found["blind"]["summary"]}, indent=1))
 
 
 if __name__ == "__main__":
