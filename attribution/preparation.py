@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +193,7 @@ class _Preparation:
         arguments = {
             "recipe": self._project.recipe(),
             "sources": {name: found["sha256"] for name, found in sources.items()},
-            "versions": {name: version(name) for name in ("tracefix", "torch")},
+            "versions": {name: _version(name) for name in ("tracefix", "torch")},
             "precision": self._precision,
             "plan": plan.description(),
             "curvature": CurvatureStore.description(),
@@ -291,3 +291,11 @@ def _check_classes(task: Task, logits: Tensor) -> None:
 def _write_table(table: pd.DataFrame, file: Path) -> None:
     with replacing(file) as temporary:
         table.to_parquet(temporary)
+
+
+def _version(package: str) -> str:
+    """The version of a package; "unknown" where it runs from a checkout that nobody installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -10,16 +10,14 @@ Writes docs/against_kronfluence.json.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from peers.process import run
 
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "against_kronfluence.json"
 EXAMPLES, QUERIES, DAMPING = 600, 20, 1e-3
@@ -86,6 +84,7 @@ def agreement() -> dict[str, float]:
 def speed() -> dict[str, float]:
     """Seconds of a query on both sides."""
     import torch
+    from peers.models import Logits
     from torch.utils.data import Subset
 
     from attribution import Engine, Project, prepare
@@ -168,40 +167,5 @@ def pairwise(analyzer: Any, train: Any, test: Any, damping: float | None) -> Any
     return analyzer.load_pairwise_scores("scores")
 
 
-def Logits(model: Any) -> Any:  # noqa: N802 - a module, whose class needs torch
-    """A transformers classifier as a module that gives logits of a batch of pictures."""
-    from torch import nn
-
-    class Wrapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, pixels: Any) -> Any:
-            inputs = pixels["pixel_values"] if isinstance(pixels, dict) else pixels
-            return self.model(inputs).logits
-
-    return Wrapped()
-
-
-def main() -> None:
-    if sys.argv[1:] == ["--here"]:
-        print(json.dumps(measured()))
-        return
-    python = os.environ.get("TRACEFIX_PEERS_PYTHON")
-    if not python:
-        print(
-            "Left out: set TRACEFIX_PEERS_PYTHON to a Python that has kronfluence and Tracefix's own needs."
-        )
-        return
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    found = subprocess.run(
-        [python, __file__, "--here"], env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
-    results = json.loads(found.stdout.splitlines()[-1])
-    OUTPUT.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(results, indent=2))
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, "kronfluence", measured, OUTPUT)
