@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from attribution.curvature.output_hessian import output_hessian
 from attribution.errors import UsageError
@@ -80,6 +79,7 @@ class HeadRemoval:
 
     def __post_init__(self) -> None:
         self._whole = self._fitted([], None)
+        self._latest: tuple[tuple[int, ...], Tensor] = (), self._whole
 
     def logits(self, removed: Sequence[int]) -> Tensor:
         """Logits (C,) of the test example after a refit without some training examples."""
@@ -118,14 +118,24 @@ class HeadRemoval:
     def _leverage(self, inverse: Tensor) -> Tensor:
         """K_i = J_i H⁻¹ J_iᵀ (N, C, C), a few examples at a time."""
 
-        def single(row: Tensor) -> Tensor:
-            return torch.einsum("i,aibj,j->ab", row, inverse, row)
-
-        found: Tensor = vmap(single, chunk_size=256)(self.inputs)
-        return found
+        classes, width = inverse.shape[:2]
+        by_input = inverse.permute(1, 0, 2, 3).reshape(width, -1)
+        return torch.cat(
+            [
+                ((rows @ by_input).reshape(-1, classes * classes, width) @ rows.unsqueeze(2)).reshape(
+                    -1, classes, classes
+                )
+                for rows in self.inputs.split(256)
+            ]
+        )
 
     def _without(self, removed: Sequence[int]) -> Tensor:
-        return self._fitted(removed, self._whole) if removed else self._whole
+        if not removed:
+            return self._whole
+        # Sets grow by a few examples at a time: the last refit is nearly the next one.
+        if tuple(removed) != self._latest[0]:
+            self._latest = tuple(removed), self._fitted(removed, self._latest[1])
+        return self._latest[1]
 
     def _fitted(self, removed: Sequence[int], start: Tensor | None) -> Tensor:
         return fit_head(
