@@ -22,6 +22,8 @@ class ConjugateGradient:
         preconditioner: an approximate curvature that is cheap to invert; None for plain conjugate gradients.
         tolerance: largest ‖(H + λI)x - v‖ / ‖v‖ that counts as solved.
         max_iterations: products with H after which a residual above ``tolerance`` is an error.
+        least_preconditioner_damping: added to the preconditioner's eigenvalues where λ is smaller. Any value leads to
+            the same solution; a small one trusts directions in which the preconditioner saw no curvature.
     """
 
     matrix: GaussNewton
@@ -29,6 +31,7 @@ class ConjugateGradient:
     tolerance: float = 1e-2
     max_iterations: int = 500
     reporter: Reporter = SILENT
+    least_preconditioner_damping: float = 0.0
     residual: float = 0.0
     """Largest relative residual of the last solve."""
 
@@ -70,7 +73,9 @@ class ConjugateGradient:
         )
 
     def _precondition(self, vectors: Vectors, damping: float) -> Vectors:
-        return vectors if self.preconditioner is None else self.preconditioner.inverse(vectors, damping)
+        if self.preconditioner is None:
+            return vectors
+        return self.preconditioner.inverse(vectors, max(damping, self.least_preconditioner_damping))
 
 
 def _dot(first: Vectors, second: Vectors) -> Tensor:

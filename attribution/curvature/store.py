@@ -35,6 +35,14 @@ PROBES, MOST_DRAWS = 2000, 8
 REFINED_ON = 10_000
 """Training examples that the exact products of a refined solve are the mean over at most."""
 
+PRECONDITIONER_DAMPING = 10.0
+"""Least damping of EK-FAC as a preconditioner, times its mean eigenvalue.
+
+EK-FAC is fitted on fewer examples than a refined solve has: a word that none of them has looks as if it had no
+curvature, and with λ alone the steps along it are far too long. Measured: 49 iterations instead of 143 on `wordbias`,
+27 instead of 34 on `digits`.
+"""
+
 LISSA_STEPS = 500
 """Steps of the LiSSA recursion, each a product over `FITTED_ON` examples."""
 
@@ -136,7 +144,13 @@ class CurvatureStore:
         if name == "lissa":
             matrix = self._matrix(point, FITTED_ON)
             return Lissa(matrix, steps=LISSA_STEPS, must_converge=False, reporter=reporter)
-        return ConjugateGradient(self._matrix(point, REFINED_ON), self.at(point, reporter), reporter=reporter)
+        preconditioner = self.at(point, reporter)
+        return ConjugateGradient(
+            self._matrix(point, REFINED_ON),
+            preconditioner,
+            reporter=reporter,
+            least_preconditioner_damping=PRECONDITIONER_DAMPING * preconditioner.mean_eigenvalue(),
+        )
 
     def _exact_at(self, point: Point, reporter: Reporter) -> ExactCurvature:
         # One point at a time: the dense matrix may take most of a gigabyte.

@@ -16,6 +16,7 @@ from attribution.curvature.conjugate_gradient import ConjugateGradient
 from attribution.curvature.exact import fit_exact
 from attribution.curvature.gauss_newton import GaussNewton, Vectors
 from attribution.curvature.lissa import Lissa
+from attribution.curvature.store import PRECONDITIONER_DAMPING
 from attribution.errors import NumericalError
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import (
@@ -98,14 +99,38 @@ def test_lissa_converges_to_conjugate_gradients() -> None:
     task = task_of(settled(mlp()), torch.randn(COUNT, 5), labels(COUNT))
     capture = GradientCapture(task, task.model)
     vectors = random_vectors(capture)
-    matrix = GaussNewton(task, capture, batch_size=16)
+    matrix = GaussNewton(task, capture, batch_size=COUNT)
     limit = ConjugateGradient(matrix, tolerance=1e-6).inverse(vectors, 0.05)
     errors = []
-    for steps in (5, 20, 80, 320):
+    for steps in (5, 20, 80, 160):
         recursion = Lissa(matrix, steps=steps, tolerance=0.0, must_converge=False)
         errors.append(relative_difference(recursion.inverse(vectors, 0.05), limit))
-    assert errors[0] > 0.05 and errors[-1] < 1e-4, errors
+    assert errors[0] > 0.05 and errors[-1] < 1e-3, errors
     assert all(later < earlier for earlier, later in itertools.pairwise(errors)), errors
+
+
+def test_a_preconditioner_that_knows_no_curvature_of_some_words_is_held_back() -> None:
+    """Fitted on three sentences: along words that none of them has its steps are far too long without more damping."""
+    task = task_of(settled(TextModel()), texts(COUNT), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    matrix = GaussNewton(task, capture, batch_size=COUNT)
+    few = [row for row in range(COUNT) if int(task.train[row][0]["input_ids"].max()) < 8][:3]
+    fitted = fit_ekfac(task, capture, batch_size=COUNT, positions=few)
+    vectors = random_vectors(capture, 1)
+    expected = fit_exact(task, capture, batch_size=COUNT).inverse(vectors, 1e-3)
+    iterations = []
+    for least in (0.0, PRECONDITIONER_DAMPING * fitted.mean_eigenvalue()):
+        seen: list[str] = []
+        solver = ConjugateGradient(
+            matrix,
+            fitted,
+            tolerance=1e-3,
+            reporter=lambda share, words, seen=seen: seen.append(words),
+            least_preconditioner_damping=least,
+        )
+        assert relative_difference(solver.inverse(vectors, 1e-3), expected) < 1e-2
+        iterations.append(len(seen))
+    assert iterations[1] < 0.6 * iterations[0], iterations
 
 
 def test_a_solve_that_does_not_converge_is_an_error_with_advice() -> None:
