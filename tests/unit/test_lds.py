@@ -19,6 +19,7 @@ from tests.benchmarks.lds.correlation import agreement, lds
 from tests.benchmarks.lds.data import MissingDataError, load_data
 from tests.benchmarks.lds.document import section
 from tests.benchmarks.lds.exchange import Answer, read_answer, read_problem, write_answer, write_problem
+from tests.benchmarks.lds.peers.registry import PEERS
 from tests.benchmarks.lds.queries import MEASUREMENTS, Queries, measured
 from tests.benchmarks.lds.run import Run, trained_run
 from tests.benchmarks.lds.settings import SETTINGS, TINY
@@ -161,6 +162,7 @@ def test_every_method_is_asked_but_those_that_cannot_be() -> None:
     asked = {entry.method().info.name for entry in ours.OURS.values()}
     assert asked | ours.NOT_APPLICABLE == {info.name for info in list_methods()}
     assert not asked & ours.NOT_APPLICABLE
+    assert not ours.OURS.keys() & PEERS.keys(), "their rows stand in one table"
 
 
 def test_rows_that_are_measured_again_leave_the_others_as_they_are() -> None:

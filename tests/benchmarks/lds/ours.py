@@ -68,7 +68,7 @@ OURS: dict[str, Asked] = {
     "tracin": Asked("tracin, 6 checkpoints", _named("tracin")),
     "datainf": Asked("datainf", _named("datainf")),
     "forward_inf": Asked("forward_inf", _named("forward_inf")),
-    "trak": Asked("trak", _named("trak")),
+    "trak_1": Asked("trak", _named("trak")),
     "arnoldi": Asked("arnoldi", _named("arnoldi")),
     "ekfac": Asked("ekfac", _named("ekfac")),
     "lissa": Asked("lissa", _named("lissa")),
