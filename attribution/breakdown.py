@@ -40,13 +40,14 @@ def break_down(query: Query, directions: Sequence[Direction], position: int) -> 
     for direction in directions:
         capture = GradientCapture(loaded.task, loaded.trajectory.model_at(direction.point))
         gradients = capture.gradients(batch.inputs, batch.labels, loaded.task.loss)
+        factor = direction.factor if isinstance(direction.factor, float) else float(direction.factor[0, 0])
         for name, block in gradients.blocks.items():
             vector = direction.vectors[name][:1]
-            part = direction.factor * float(block.dot(vector)[0, 0])
+            part = factor * float(block.dot(vector)[0, 0])
             by_layer[name] = by_layer.get(name, 0.0) + part
             places = _by_position(block, vector[0])
             if length is not None and places is not None and len(places) == length:
-                by_token += direction.factor * places.double().cpu()
+                by_token += factor * places.double().cpu()
     tokens = by_token.tolist() if length is not None else None
     return Breakdown(sum(by_layer.values()), by_layer, tokens)
 

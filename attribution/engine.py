@@ -174,9 +174,9 @@ class Engine:
     ) -> NDArray[np.float32]:
         """Scores (Q, n_train) of Q test examples at once, in training order.
 
-        Of the methods that are linear in the measurement (all but grad_cos), the mean over rows is the score of the
-        mean measurement: that is how a group of test examples is explained together. With the index, no example is
-        computed again exactly.
+        A group of test examples is explained together by the mean over rows. Of the methods that are linear in the
+        measurement (all but grad_cos and path, whose weights depend on the test example), that is the score of the
+        mean measurement. With the index, no example is computed again exactly.
 
         Raises:
             As `explain`.

@@ -201,6 +201,12 @@ class Query:
             )
         return self._preconditioned[key]
 
+    def influence_length(self, point: Point) -> Tensor:
+        """√(g_fᵀ (H + λI)⁻¹ g_f) at a point, (Q,): the length of each gradient in the metric of its influence."""
+        gradient, solved = self.gradient(point), self.preconditioned(point)
+        parts = [(gradient[name].double() * solved[name].double()).flatten(1).sum(dim=1) for name in gradient]
+        return torch.stack(parts).sum(dim=0).clamp_min(0.0).sqrt().cpu()
+
     def _solved(self, point: Point, solver: Solver) -> Vectors:
         curvature = self.loaded.curvature
         found = curvature.solver(solver, point, self.reporter)

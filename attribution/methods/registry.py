@@ -111,11 +111,14 @@ class ProjectFacts:
 
 @dataclass(frozen=True)
 class Direction:
-    """``factor`` times vectors by block (Q, *shape), to be multiplied with the training gradients at a point."""
+    """``factor`` times vectors by block (Q, *shape), to be multiplied with the training gradients at a point.
+
+    The factor is one number, or one of each measurement: (Q, 1).
+    """
 
     point: Point
     vectors: Mapping[str, Tensor]
-    factor: float
+    factor: float | Tensor
 
 
 class Method(ABC):

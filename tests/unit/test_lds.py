@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from attribution import Task
+from attribution import Task, list_methods
 from tests.benchmarks.lds import ours
 from tests.benchmarks.lds.cache import setting_folder
-from tests.benchmarks.lds.compare import ask, problem_of
+from tests.benchmarks.lds.compare import ask, merged, problem_of
 from tests.benchmarks.lds.correlation import agreement, lds
 from tests.benchmarks.lds.data import MissingDataError, load_data
 from tests.benchmarks.lds.document import section
 from tests.benchmarks.lds.exchange import Answer, read_answer, read_problem, write_answer, write_problem
-from tests.benchmarks.lds.queries import Queries, measured
+from tests.benchmarks.lds.peers.registry import PEERS
+from tests.benchmarks.lds.queries import MEASUREMENTS, Queries, measured
 from tests.benchmarks.lds.run import Run, trained_run
 from tests.benchmarks.lds.settings import SETTINGS, TINY
 from tests.benchmarks.lds.studies import study
@@ -139,14 +140,38 @@ def test_captums_tracing_in_its_own_process_equals_ours(run: Run, task: Task, tm
 
 def test_every_method_and_every_study_gives_finite_figures(run: Run, task: Task, cache: Path) -> None:
     truth = retrained(run, cache, progress=False)
+    marks = {}
     for name in ours.methods_for(TINY.parameters):
         scores = ours.scores(name, task, run.queries("loss"))
         assert scores.shape == (TINY.train_size, TINY.queries), name
         assert bool(torch.isfinite(scores).all()), name
+        marks[name] = lds(truth, run.queries("loss"), scores)
     found = study(run, truth)["loss"]
-    assert found["checkpoints"]["all six"]["equal"] == found["damping"]["automatic"]["path"]
+    for name in ("path", "source_1", "source_3"):
+        assert found["marks"][name] == pytest.approx(marks[name])
+    assert found["damping"]["automatic"]["final"] == pytest.approx(marks["ekfac"])
+    assert found["damping"]["automatic"]["path"] == found["checkpoints"]["1, 2, 6"]["balanced"]
+    assert found["checkpoints"]["all six"]["balanced"] == pytest.approx(marks["path_6"])
+    difference = marks["path"]["lds"] - marks["source_1"]["lds"]
+    assert found["paired"]["path - source_1"]["difference"] == pytest.approx(difference)
     figures = [each["lds"] for row in found["damping"].values() for each in row.values()]
     assert bool(np.isfinite(figures).all())
+
+
+def test_every_method_is_asked_but_those_that_cannot_be() -> None:
+    asked = {entry.method().info.name for entry in ours.OURS.values()}
+    assert asked | ours.NOT_APPLICABLE == {info.name for info in list_methods()}
+    assert not asked & ours.NOT_APPLICABLE
+    assert not ours.OURS.keys() & PEERS.keys(), "their rows stand in one table"
+
+
+def test_rows_that_are_measured_again_leave_the_others_as_they_are() -> None:
+    old, new = {"lds": 0.1}, {"lds": 0.2}
+    before = {"versions": {"torch": "1"}, **{m: {"ekfac": old, "pydvl": old} for m in MEASUREMENTS}}
+    found = merged(before, {"versions": {"torch": "2"}, **{m: {"path": new} for m in MEASUREMENTS}})
+    assert found["versions"] == {"torch": "2"}
+    for measurement in MEASUREMENTS:
+        assert list(found[measurement].items()) == [("ekfac", old), ("path", new), ("pydvl", old)]
 
 
 def test_the_tables_in_the_document_are_those_of_the_figures() -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +32,45 @@ class PeerError(Exception):
     """A peer's process failed."""
 
 
-def compare(run: Run, truth: Truth, peers_python: str | None) -> dict[str, Any]:
+def compare(
+    run: Run, truth: Truth, peers_python: str | None, methods: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Results by measurement and method: ``lds``, ``standard_error``, ``seconds``, and times the two reference peers'.
 
     Args:
         peers_python: the Python of the peers' environment; None leaves the peers out.
+        methods: of ours alone, by name; the reference peers then run for the ratios only.
     """
     results: dict[str, Any] = {"versions": {}}
+    asked = methods_for(run.setting.parameters)
+    asked = asked if methods is None else [name for name in asked if name in methods]
+    names = list(PEERS) if methods is None else [DATTRI_CG, KRONFLUENCE]
     for measurement in MEASUREMENTS:
-        found = _ours(run, truth, measurement)
+        found = _ours(run, truth, measurement, asked)
         if peers_python is not None:
-            found |= _peers(run, truth, measurement, peers_python, results["versions"])
+            found |= _peers(run, truth, measurement, peers_python, results["versions"], names)
         for method in found.values():
             for key, reference in (("times_dattri_cg", DATTRI_CG), ("times_kronfluence", KRONFLUENCE)):
                 if reference in found:
                     method[key] = method["seconds"] / found[reference]["seconds"]
-        results[measurement] = found
+        results[measurement] = found if methods is None else {name: found[name] for name in asked}
     return results
 
 
-def _ours(run: Run, truth: Truth, measurement: str) -> dict[str, Any]:
+def merged(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """A comparison with some rows measured again or added, in the order of the tables."""
+    order = (*OURS, *PEERS)
+    result = {"versions": before.get("versions", {}) | found["versions"]}
+    for measurement in MEASUREMENTS:
+        rows = before.get(measurement, {}) | found[measurement]
+        result[measurement] = {name: rows[name] for name in order if name in rows}
+    return result
+
+
+def _ours(run: Run, truth: Truth, measurement: str, names: Sequence[str]) -> dict[str, Any]:
     task, queries = task_of(run), run.queries(measurement)
     found = {}
-    for name in methods_for(run.setting.parameters):
+    for name in names:
         given, seconds = timed(lambda name=name: scores(name, task, queries))
         marks = {key: _number(value) for key, value in lds(truth, queries, given).items()}
         found[name] = {"title": OURS[name].title, **marks, "seconds": seconds}
@@ -61,13 +78,16 @@ def _ours(run: Run, truth: Truth, measurement: str) -> dict[str, Any]:
     return found
 
 
-def _peers(run: Run, truth: Truth, measurement: str, python: str, versions: dict[str, str]) -> dict[str, Any]:
+def _peers(
+    run: Run, truth: Truth, measurement: str, python: str, versions: dict[str, str], names: Sequence[str]
+) -> dict[str, Any]:
     queries = run.queries(measurement)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         problem = Path(folder) / "problem.npz"
         write_problem(problem, problem_of(run, measurement))
-        for name, peer in PEERS.items():
+        for name in names:
+            peer = PEERS[name]
             if measurement not in peer.measurements or run.setting.data not in peer.data:
                 continue
             answer = ask(name, problem, Path(folder) / f"{name}.npz", python)

@@ -30,8 +30,22 @@ def lds(truth: Truth, queries: Queries, scores: Tensor) -> dict[str, float]:
     Returns:
         ``lds`` and its ``standard_error`` over queries.
     """
-    real = queries.value(truth.logits).mean(dim=1)
-    return _summary(spearman(real, truth.member @ scores.double()))
+    return summary(marks(truth, queries, truth.member @ scores.double()))
+
+
+def marks(truth: Truth, queries: Queries, predicted: Tensor) -> np.ndarray:
+    """Rank correlation of each query (Q,), of predictions (subsets, Q)."""
+    return spearman(queries.value(truth.logits).mean(dim=1), predicted)
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """How far the marks of one method lie above those of another for the same queries.
+
+    Returns:
+        The mean ``difference`` and its ``standard_error`` over queries.
+    """
+    found = summary(first - second)
+    return {"difference": found["lds"], "standard_error": found["standard_error"]}
 
 
 def agreement(truth: Truth, queries: Queries) -> dict[str, float]:
@@ -45,12 +59,13 @@ def agreement(truth: Truth, queries: Queries) -> dict[str, float]:
     real = queries.value(truth.logits)
     seeds = real.shape[1]
     half = seeds // 2
-    halves = _summary(spearman(real[:, :half].mean(dim=1), real[:, half:].mean(dim=1)))
+    halves = summary(spearman(real[:, :half].mean(dim=1), real[:, half:].mean(dim=1)))
     pairs = [spearman(real[:, a], real[:, b]) for a, b in combinations(range(seeds), 2)]
     single = max(float(np.mean(pairs)), 0.0)
     reliability = seeds * single / (1 + (seeds - 1) * single)
     return {"halves": halves["lds"], "standard_error": halves["standard_error"], "ceiling": reliability**0.5}
 
 
-def _summary(each: np.ndarray) -> dict[str, float]:
+def summary(each: np.ndarray) -> dict[str, float]:
+    """Mean ``lds`` and ``standard_error`` of marks (Q,)."""
     return {"lds": float(np.mean(each)), "standard_error": float(np.std(each) / np.sqrt(len(each)))}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .ours import OURS
 from .queries import MEASUREMENTS
 from .settings import SETTINGS
 
@@ -42,6 +43,7 @@ def section(results: dict[str, Any]) -> str:
             parts.append(f"### Methods on {title}\n\n{_table(comparison_rows(chosen))}")
     studied = [setting for setting in settings.values() if "studies" in setting]
     if studied:
+        parts.append(f"### Differences on the same queries\n\n{_table(paired_rows(studied))}")
         parts.append(f"### Damping\n\n{_table(damping_rows(studied))}")
         parts.append(f"### Which checkpoints `path` needs\n\n{_table(checkpoint_rows(studied))}")
     return "\n\n".join(parts) + "\n"
@@ -78,8 +80,26 @@ def comparison_rows(settings: Sequence[dict[str, Any]]) -> Rows:
     return rows
 
 
+def paired_rows(settings: Sequence[dict[str, Any]]) -> Rows:
+    """How far one method's mark lies above another's: mean over queries ± standard error."""
+    names = list(settings[0]["studies"]["margin"]["paired"])
+    rows = [["setting, measurement", *(_pair_title(name) for name in names)]]
+    for setting in settings:
+        for measurement in MEASUREMENTS:
+            found = setting["studies"][measurement]
+            cells = [
+                f"{_plain(found['paired'][name]['difference'])} ± {_plain(found['paired'][name]['standard_error'])}"
+                for name in names
+            ]
+            rows.append([f"{setting['title']}, {measurement}", *cells])
+    return rows
+
+
 def damping_rows(settings: Sequence[dict[str, Any]]) -> Rows:
-    """Final model and path for every damping, margin measurement; the best of each row is bold."""
+    """Final model and path for every damping, margin measurement; the best of each row is bold.
+
+    With exact curvature path takes all six checkpoints, with equal weights.
+    """
     names = list(settings[0]["studies"]["margin"]["damping"])
     rows = [["λ", *(_damping_title(name) for name in names)]]
     for setting in settings:
@@ -88,7 +108,8 @@ def damping_rows(settings: Sequence[dict[str, Any]]) -> Rows:
             ("EK-FAC", studies["margin"]["damping"]),
             ("exact", setting.get("exact_damping", {}).get("margin")),
         ):
-            for place, words in (("final", "final model"), ("path", "path")):
+            along = "path" if curvature == "EK-FAC" else "all six checkpoints"
+            for place, words in (("final", "final model"), ("path", along)):
                 if found:
                     values = [found[name][place]["lds"] if name in found else None for name in names]
                     best = max(value for value in values if value is not None)
@@ -98,13 +119,14 @@ def damping_rows(settings: Sequence[dict[str, Any]]) -> Rows:
 
 
 def checkpoint_rows(settings: Sequence[dict[str, Any]]) -> Rows:
-    """Equal weights / weights by learning rate for every choice of checkpoints, margin measurement."""
+    """Balanced / equal weights / weights by learning rate for every choice of checkpoints, margin measurement."""
     rows = [["checkpoints", *(setting["title"] for setting in settings)]]
     for name in settings[0]["studies"]["margin"]["checkpoints"]:
         row = [name]
         for setting in settings:
             found = setting["studies"]["margin"]["checkpoints"][name]
-            row.append(f"{_plain(found['equal']['lds'])} / {_plain(found['by_rate']['lds'])}")
+            weightings = ("balanced", "equal", "by_rate")
+            row.append(" / ".join(_plain(found[weighting]["lds"]) for weighting in weightings))
         rows.append(row)
     return rows
 
@@ -120,6 +142,13 @@ def _short(setting: dict[str, Any]) -> str:
 
 def _damping_title(name: str) -> str:
     return name.replace("mean of the layer", "mean") if "×" in name else name.replace("0.", ".")
+
+
+def _pair_title(name: str) -> str:
+    """The names in ``first - second`` as the tables show them."""
+    titles = {"best_ekfac": "ekfac, best λ"}
+    first, second = (titles.get(one) or OURS[one].title.partition(", its")[0] for one in name.split(" - "))
+    return f"{first} less {second}"
 
 
 def _plain(value: float) -> str:

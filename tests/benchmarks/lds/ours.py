@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from attribution.projects.ledger import Ledger
 from attribution.query import Loaded, Query, Target
 from attribution.trajectory import Trajectory
 
+from .activations import Activations
 from .queries import Queries
 
 BATCH_SIZE = 1024
@@ -57,28 +59,39 @@ def _source(segments: int) -> Callable[[], Method]:
 
 OURS: dict[str, Asked] = {
     "random": Asked("random", _named("random")),
+    "loss": Asked("loss", _named("loss")),
+    "representation": Asked("representation", _named("representation")),
+    "representer": Asked("representer", _named("representer")),
     "grad_dot": Asked("grad_dot", _named("grad_dot")),
     "grad_cos": Asked("grad_cos", _named("grad_cos")),
+    "tracin_last_layer": Asked("tracin_last_layer, 6 checkpoints", _named("tracin_last_layer")),
     "tracin": Asked("tracin, 6 checkpoints", _named("tracin")),
     "datainf": Asked("datainf", _named("datainf")),
     "forward_inf": Asked("forward_inf", _named("forward_inf")),
+    "trak_1": Asked("trak", _named("trak")),
     "arnoldi": Asked("arnoldi", _named("arnoldi")),
     "ekfac": Asked("ekfac", _named("ekfac")),
+    "lissa": Asked("lissa", _named("lissa")),
+    "exact": Asked("exact", _named("exact")),
+    "cg": Asked("cg", _named("cg")),
+    "fast_source": Asked("fast_source, L = 3", _named("fast_source")),
     "source_1": Asked("source, L = 1", _source(1)),
     "source_3": Asked("source, L = 3", _source(3)),
     "path": Asked("path, its 3 checkpoints", _named("path")),
     "path_6": Asked("path, all 6 checkpoints", _named("path"), every_checkpoint=True),
-    "cg": Asked("ekfac, refined (CG)", _named("ekfac"), refine=True),
     "path_cg": Asked("path, 3 checkpoints, refined (CG)", _named("path"), refine=True),
     "path_6_cg": Asked(
         "path, 6 checkpoints, refined (CG)", _named("path"), refine=True, every_checkpoint=True
     ),
 }
 
+NOT_APPLICABLE = {"bm25", "turnover_dropout"}
+"""Methods that need text, and a model that was trained for them."""
+
 LARGEST_REFINED = 20_000
 """Parameters of a model up to which the slower methods are asked here."""
 
-SLOW = {"arnoldi", "forward_inf", "cg", "path_cg", "path_6_cg"}
+SLOW = {"lissa", "exact", "cg", "path_cg", "path_6_cg"}
 
 
 def methods_for(parameters: int) -> list[str]:
@@ -90,25 +103,32 @@ def scores(name: str, task: Task, queries: Queries) -> Tensor:
     """Scores (N, Q), positive where training on the example pushed the measurement up."""
     asked = OURS[name]
     method = asked.method()
+    with loaded_for(task, every_checkpoint=asked.every_checkpoint) as loaded:
+        method.fit(loaded, SILENT)
+        query = Query(loaded, targets_of(queries), use_index=False, refine=asked.refine)
+        return method.scores(query).T
+
+
+@contextmanager
+def loaded_for(task: Task, *, every_checkpoint: bool = False) -> Iterator[Loaded]:
+    """The task as the engine has it in memory, nothing fitted yet; what is fitted is forgotten afterwards."""
     trajectory = Trajectory(task)
-    if asked.every_checkpoint:
+    if every_checkpoint:
         trajectory.traced = trajectory.checkpoint_points
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder), {}, {})
-        loaded = Loaded(
+        activations = Activations(task, trajectory, ledger, BATCH_SIZE)
+        yield Loaded(
             task=task,
             trajectory=trajectory,
-            index=cast(Any, None),
+            index=cast(Any, activations),
             curvature=CurvatureStore(task, trajectory, ledger, "cpu", BATCH_SIZE),
-            head="",
+            head=activations.head,
             train_labels=labels_of(task, "train"),
             device="cpu",
             batch_size=BATCH_SIZE,
             texts=lambda split: [],
         )
-        method.fit(loaded, SILENT)
-        query = Query(loaded, targets_of(queries), use_index=False, refine=asked.refine)
-        return method.scores(query).T
 
 
 def targets_of(queries: Queries) -> list[Target]:
