@@ -123,10 +123,10 @@ class IndexBuilder:
             )
             for positions, gradients in stream:
                 values = coordinates.rows(gradients)
-                check_finite(values, f"A training gradient at step {point.step}")
                 lengths = torch.linalg.vector_norm(values, dim=1)
+                check_finite(lengths, f"A training gradient at step {point.step}")
                 # Rows of unit length keep tiny gradients (well-fitted examples) exact in float16.
-                unit = values / lengths.clamp_min(1e-30).unsqueeze(1)
+                unit = values.div_(lengths.clamp_min(1e-30).unsqueeze(1))
                 keep("gradients", positions, unit, gradient_numbers(self._plan.dtype))
                 keep("lengths", positions, lengths, torch.float32)
                 keep("norms", positions, gradients.norm_squared().sqrt(), torch.float32)

@@ -38,7 +38,7 @@ class BlockCoordinates:
 
     def of(self, gradients: Tensor) -> Tensor:
         """The kept entries (B, m) of projected gradients (B, p·q), not yet scaled."""
-        return gradients if self.chosen is None else gradients[:, self.chosen]
+        return gradients if self.chosen is None else gradients.index_select(1, self.chosen)
 
 
 class Coordinates:
