@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from attribution import Checkpoint, Task
 from attribution.batches import batch_of
 from attribution.capture import GradientCapture
+from attribution.capture.layers import ConvolutionLayer
 from attribution.curvature import EKFAC, automatic_damping, fit_ekfac
 from attribution.curvature.exact import fit_exact
 from attribution.curvature.output_hessian import output_hessian
@@ -141,6 +142,38 @@ def test_batch_size_changes_no_curvature() -> None:
     first, second = (fit_ekfac(task, capture, batch_size=size).inverse(vectors, 0.1) for size in (7, 60))
     for name in vectors:
         assert torch.allclose(first[name], second[name], rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_that_were_kept_give_the_same_curvature_as_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = task_of(settled(convolutional()), images(COUNT), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    kept = fit_ekfac(task, capture, batch_size=16)
+    monkeypatch.setattr("attribution.curvature.ekfac.HELD", 50_000)  # some of the batches, not all
+    anew = fit_ekfac(task, capture, batch_size=16)
+    for name, block in kept.blocks.items():
+        assert torch.equal(block.eigenvalues, anew.blocks[name].eigenvalues)
+
+
+@pytest.mark.parametrize("size", [1, 60])
+def test_bases_of_convolutions_come_from_the_same_examples_whatever_the_batches(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attribution.curvature.ekfac.SMALLEST_SAMPLE", 20)
+    monkeypatch.setattr("attribution.curvature.ekfac.ROWS_PER_COLUMN", 1)
+    task = task_of(settled(convolutional()), images(COUNT), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    fitted = fit_ekfac(task, capture, batch_size=size)
+    few = fit_ekfac(task, capture, batch_size=16, positions=range(0, COUNT, COUNT // 20))
+    for name, layer in capture.layers.items():
+        if type(layer) is ConvolutionLayer:
+            for found, expected in (
+                (fitted.blocks[name].left, few.blocks[name].left),
+                (fitted.blocks[name].right, few.blocks[name].right),
+            ):
+                assert found is not None and expected is not None
+                assert torch.allclose((found.T @ expected).abs(), torch.eye(len(found)), atol=1e-2)
 
 
 def test_saving_keeps_every_number(tmp_path: Path) -> None:
