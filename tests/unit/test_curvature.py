@@ -192,6 +192,38 @@ def focal(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits, labels) * 2 + 0.1 * logits.square().sum(dim=1)
 
 
+def capped(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss that looks at its numbers: one-hot targets, and wrong answers beyond a margin count linearly."""
+    targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits)
+    missed = (targets - logits.softmax(dim=1)).square().sum(dim=1)
+    return torch.stack([value if value < 0.5 else value - 0.1 for value in missed]) + 0.2 * (
+        logits * targets
+    ).sum(dim=1)
+
+
+def linear(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss without curvature."""
+    return -logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def hinge(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss with conditions on its numbers, curved in parts: squared hinge."""
+    own = logits.gather(1, labels.unsqueeze(1))
+    return (1 + logits - own).clamp_min(0.0).square().sum(dim=1)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, focal, capped, linear, hinge])
+def test_the_output_hessian_is_that_of_each_example_alone(loss: LossFunction) -> None:
+    logits, classes = 2 * torch.randn(9, 4), torch.randint(4, (9,))
+    found = output_hessian(loss, logits, classes)
+    for row, label, matrix in zip(logits, classes, found, strict=True):
+        expected = torch.autograd.functional.hessian(
+            lambda one, label=label: loss(one.unsqueeze(0), label.unsqueeze(0))[0], row
+        )
+        values, basis = torch.linalg.eigh(expected)
+        assert torch.allclose(matrix, basis * values.clamp_min(0.0) @ basis.T, atol=1e-5)
+
+
 @pytest.mark.parametrize("loss", [cross_entropy, focal])
 def test_signed_directions_have_the_output_hessian_as_second_moment(loss: LossFunction) -> None:
     """Over all 2^C signs the mean of u uᵀ is the Hessian of the loss in the logits, exactly."""
