@@ -30,8 +30,8 @@ from attribution.capture import (
 from attribution.curvature.probes import Probe, Probes
 from attribution.errors import NumericalError
 from attribution.progress import SILENT, Reporter
-from attribution.projects.files import replacing
 from attribution.task import Task
+from attribution.tensors import blocks_to, read_blocks, write_blocks
 
 LARGEST_VECTOR_BASIS = 2048
 """Vector blocks (P,) up to this size get a full eigenbasis; longer ones stay diagonal."""
@@ -135,42 +135,16 @@ class EKFAC:
 
     def to(self, device: torch.device | str) -> EKFAC:
         """The same on another device."""
-        moved = {
-            name: EigenBlock(
-                None if b.left is None else b.left.to(device),
-                None if b.right is None else b.right.to(device),
-                b.eigenvalues.to(device),
-            )
-            for name, b in self._blocks.items()
-        }
-        return EKFAC(moved)
+        return EKFAC(blocks_to(self._blocks, device))
 
     def save(self, file: Path) -> None:
         """Write to a safetensors file, atomically."""
-        from safetensors.torch import save_file
-
-        tensors: dict[str, Tensor] = {}
-        for name, block in self._blocks.items():
-            parts = {"left": block.left, "right": block.right, "eigenvalues": block.eigenvalues}
-            tensors |= {f"{name}|{part}": t.cpu().contiguous() for part, t in parts.items() if t is not None}
-        with replacing(file) as temporary:
-            save_file(tensors, str(temporary))
+        write_blocks(file, self._blocks)
 
     @classmethod
     def load(cls, file: Path) -> EKFAC:
         """Read what `save` wrote."""
-        from safetensors.torch import load_file
-
-        tensors = load_file(str(file))
-        names = dict.fromkeys(key.rpartition("|")[0] for key in tensors)
-        return cls(
-            {
-                name: EigenBlock(
-                    tensors.get(f"{name}|left"), tensors.get(f"{name}|right"), tensors[f"{name}|eigenvalues"]
-                )
-                for name in names
-            }
-        )
+        return cls(read_blocks(file, EigenBlock))
 
 
 def fit_ekfac(

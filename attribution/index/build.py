@@ -12,11 +12,12 @@ from attribution.curvature.store import CurvatureStore
 from attribution.finite import check_finite
 from attribution.index.coordinates import Coordinates, choose_coordinates
 from attribution.index.plan import IndexPlan
-from attribution.index.shards import gradient_numbers, shard_rows, write_shard
+from attribution.index.shards import gradient_numbers, shard_rows
 from attribution.progress import Reporter
 from attribution.projects.ledger import Ledger
 from attribution.representation import RepresentationRecorder
 from attribution.task import Task
+from attribution.tensors import write_tensors
 from attribution.trajectory import Point, Trajectory
 
 FITTING_SHARE = 0.4
@@ -79,7 +80,7 @@ class IndexBuilder:
         for number, (name, rows) in enumerate(missing):
             share = left.share(number / len(missing), (number + 1) / len(missing))
             shard = self._shard(capture, coordinates, point, rows, share)
-            write_shard(self._ledger.directory / name, shard)
+            write_tensors(self._ledger.directory / name, shard)
             self._ledger.add(name)
 
     def _coordinates(self, point: Point, reporter: Reporter) -> Coordinates:
