@@ -37,7 +37,7 @@ class BlockGradient(Protocol):
         ...
 
     def memory(self) -> int:
-        """Bytes that the stored tensors take."""
+        """Bytes that it takes, what is formed from it and kept included."""
         ...
 
     def dot(self, vectors: Tensor) -> Tensor:
@@ -122,7 +122,9 @@ class FactoredGradient:
         return FactoredGradient(self.left[rows], source, self.padded)
 
     def memory(self) -> int:
-        return self.left.nbytes + self.source.nbytes
+        examples, _, rows = self.left.shape
+        formed = examples * rows * self.columns * self.left.element_size() if self.smaller_formed else 0
+        return self.left.nbytes + self.source.nbytes + formed
 
     @property
     def smaller_formed(self) -> bool:

@@ -20,7 +20,7 @@ from attribution.task import Task
 from attribution.tensors import write_tensors
 from attribution.trajectory import Point, Trajectory
 
-FITTING_SHARE = 0.4
+FITTING_SHARE = 0.3
 """Part of a point's time that fitting its curvature takes, for the progress bar."""
 
 

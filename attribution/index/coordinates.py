@@ -68,14 +68,6 @@ class Coordinates:
         ]
         return torch.cat(parts, dim=1)
 
-    def spans(self) -> dict[str, slice]:
-        """Where each block's numbers stand in a row."""
-        spans, start = {}, 0
-        for name, block in self._blocks.items():
-            spans[name] = slice(start, start + len(block.scale))
-            start += len(block.scale)
-        return spans
-
     def to(self, device: torch.device | str) -> Coordinates:
         """The same on another device."""
         return Coordinates(blocks_to(self._blocks, device))
