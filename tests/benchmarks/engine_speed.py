@@ -32,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from attribution import Engine, Project, Task, prepare
 from attribution.batches import batches, evaluation_copy
 from attribution.capture import GradientCapture, gradient_stream
+from attribution.curvature import fit_ekfac
+from attribution.curvature.store import fitted_on
 from attribution.engine import RERANKED, strongest
 from attribution.sources import load_task
 from attribution.task import cross_entropy
@@ -99,8 +101,14 @@ def fashion(folder: Path) -> dict[str, Any]:
             coordinates.rows(gradients).half()
             gradients.norm_squared()
 
-    taken = seconds_of(index_pass)
-    result["index_pass"] = {"seconds": taken, "epochs": taken / epoch}
+    def fit() -> None:
+        positions, draws = fitted_on(task)
+        fit_ekfac(task, capture, batch_size=loaded.batch_size, positions=positions, draws=draws)
+
+    parts = {"index_pass": index_pass, "fit": fit, "load": lambda: load_task(project)}
+    for name, part in parts.items():
+        taken = seconds_of(part)
+        result[name] = {"seconds": taken, "epochs": taken / epoch}
     result["index"] = {
         "width": loaded.index.plan.width,
         "bytes": sum(file.size for file in loaded.index.ledger.files.values()),
