@@ -13,12 +13,11 @@ from attribution.index import IndexPlan
 from attribution.task import Task
 from attribution.trajectory import Trajectory
 
-_SAMPLE = 32
-_PASSES = 2.5
+_PASSES = 2.0
 """Times the sampled batch's time per example that a training example costs at a point, coordinates included."""
 
-_FITTING_PASSES = 5.0
-"""The same for an example that curvature is fitted on: gradients twice, moments, squares."""
+_FITTING_PASSES = 4.0
+"""The same for an example that curvature is fitted on: gradients, moments, squares."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def estimate(
     task: Task, trajectory: Trajectory, plan: IndexPlan, *, points: int, fitted_on: int, batch_size: int
 ) -> Cost:
     """Cost of building an index of ``points`` points, curvature included."""
-    count = min(task.size("train"), _SAMPLE, batch_size)
+    count = min(task.size("train"), batch_size)
     # Spread over the data, which may be sorted by length.
     batch = batch_of(task, "train", torch.linspace(0, task.size("train") - 1, count).long().tolist())
     capture = GradientCapture(task, trajectory.model_at(trajectory.final))

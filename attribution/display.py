@@ -17,6 +17,11 @@ from attribution.errors import UsageError
 from attribution.progress import Reporter
 from attribution.task import Task
 
+PNG_MODES = ("L", "RGB", "RGBA")
+"""Kinds of pictures that are stored as they are; others become RGB."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 
 def example_table(task: Task, split: str, reporter: Reporter) -> tuple[pd.DataFrame, str]:
     """The table of a split (index id; columns position, label, text or image, metadata) and its kind.
@@ -59,6 +64,10 @@ def _stored(value: Any) -> tuple[str, Any]:
         return "text", value
     if isinstance(value, Image.Image):
         return "image", _png(value)
+    if isinstance(value, bytes):
+        if not value.startswith(_PNG_SIGNATURE):
+            raise UsageError("A display of bytes is not a PNG file: give the content of one, or a PIL image.")
+        return "image", value
     array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -82,5 +91,5 @@ def _guessed(inputs: Any) -> tuple[str, Any]:
 
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    (image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB")).save(buffer, format="PNG")
+    (image if image.mode in PNG_MODES else image.convert("RGB")).save(buffer, format="PNG")
     return buffer.getvalue()

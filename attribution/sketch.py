@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from attribution.capture import GradientCapture, PerExampleGradients, gradient_stream
-from attribution.index.shards import read_shard, write_shard
+from attribution.index.shards import read_shard
 from attribution.progress import Reporter
+from attribution.tensors import write_tensors
 
 if TYPE_CHECKING:
     from attribution.query import Loaded
@@ -89,6 +90,6 @@ def log_odds_features(loaded: Loaded, sketch: CountSketch, name: str, reporter: 
         )
         for positions, gradients in stream:
             features[positions] = sketch.of_gradients(gradients).cpu()
-        write_shard(ledger.directory / file, {"features": features})
+        write_tensors(ledger.directory / file, {"features": features})
         ledger.add(file)
     return read_shard(ledger.verified(file), "features")

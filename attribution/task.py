@@ -130,7 +130,7 @@ class Task:
             A train column ``original_label`` marks planted label errors where it differs from the label.
         display: turns one dataset input into what a person looks at: text, a `PIL.Image.Image`, or an array
             (H, W) or (H, W, 3) with values 0..255.
-        train_display, test_display: the same, precomputed: one text or image per example.
+        train_display, test_display: the same, precomputed: one text, image or PNG file (bytes) per example.
         collate: turns a list of inputs into one batch; stacks tensors and pads text by default.
         representation: name of the module whose *input* is the representation; the last Linear by default.
         ensemble: further models, trained the same way from other seeds: scores can be averaged over all of them.

@@ -36,7 +36,7 @@ class PerExampleGradients:
     logits: Tensor
 
     def memory(self) -> int:
-        """Bytes that the captured tensors take."""
+        """Bytes that the gradients take."""
         return sum(block.memory() for block in self.blocks.values())
 
     def dense(self) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ class BlockGradient(Protocol):
         ...
 
     def memory(self) -> int:
-        """Bytes that the stored tensors take."""
+        """Bytes that it takes, what is formed from it and kept included."""
         ...
 
     def dot(self, vectors: Tensor) -> Tensor:
@@ -61,30 +61,76 @@ def narrowed(values: Tensor, side: Side) -> Tensor:
     """``values @ sideᵀ`` over the last dimension, (..., size) -> (..., p)."""
     if side is None:
         return values
-    return values[..., side] if side.dtype == torch.int64 else values @ side.T
+    return values.index_select(-1, side) if side.dtype == torch.int64 else values @ side.T
+
+
+def lengths_of(rows: Tensor) -> Tensor:
+    """Euclidean norms (B,) of gradients (B, ...)."""
+    norms: Tensor = torch.linalg.vector_norm(rows.flatten(1), dim=1)
+    return norms
+
+
+class Unfolding(Protocol):
+    """A right factor (B, T, I) that is made anew each time it is looked at, from something smaller."""
+
+    @property
+    def columns(self) -> int:
+        """I."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what it is made from."""
+        ...
+
+    def unfolded(self) -> Tensor:
+        """The factor (B, T, I)."""
+        ...
+
+    def examples(self, rows: Tensor) -> Unfolding:
+        """The same of some examples (n,) of the batch."""
+        ...
 
 
 @dataclass
 class FactoredGradient:
     """Gradient of a matrix block from its two factors: left (B, T, O) and right (B, T, I).
 
+    ``source`` is the right factor or what it is unfolded from: the patches of a convolution take many times the room
+    of its input, and formed just before they are multiplied they are still in the processor's cache.
     ``padded`` says that positions without gradient may be padding (tokens), and not merely silent (pixels).
     """
 
     left: Tensor
-    right: Tensor
+    source: Tensor | Unfolding
     padded: bool = True
     _formed: Tensor | None = field(default=None, repr=False)
 
+    @property
+    def right(self) -> Tensor:
+        """The right factor (B, T, I)."""
+        return self.source if isinstance(self.source, Tensor) else self.source.unfolded()
+
+    @property
+    def columns(self) -> int:
+        """I, the length of a row of the right factor."""
+        return self.source.shape[2] if isinstance(self.source, Tensor) else self.source.columns
+
+    def examples(self, rows: Tensor) -> FactoredGradient:
+        """The gradients of some examples (n,) of the batch."""
+        source = self.source[rows] if isinstance(self.source, Tensor) else self.source.examples(rows)
+        return FactoredGradient(self.left[rows], source, self.padded)
+
     def memory(self) -> int:
-        return self.left.nbytes + self.right.nbytes
+        examples, _, rows = self.left.shape
+        formed = examples * rows * self.columns * self.left.element_size() if self.smaller_formed else 0
+        return self.left.nbytes + self.source.nbytes + formed
 
     @property
     def smaller_formed(self) -> bool:
         """Whether the matrices take less room than their factors: convolutions with many more pixels than weights."""
         _, positions, rows = self.left.shape
-        columns = self.right.shape[2]
-        return positions * (rows + columns) > rows * columns
+        return positions * (rows + self.columns) > rows * self.columns
 
     def dense(self) -> Tensor:
         if self._formed is not None:
@@ -115,11 +161,10 @@ class FactoredGradient:
 
     def norm_squared(self) -> Tensor:
         _, positions, rows = self.left.shape
-        if self.smaller_formed or positions * positions > rows * self.right.shape[2]:
-            return self.dense().square().sum(dim=(1, 2))
-        gram = torch.bmm(self.left, self.left.transpose(1, 2)) * torch.bmm(
-            self.right, self.right.transpose(1, 2)
-        )
+        if self.smaller_formed or positions * positions > rows * self.columns:
+            return lengths_of(self.dense()).square()
+        right = self.right
+        gram = torch.bmm(self.left, self.left.transpose(1, 2)) * torch.bmm(right, right.transpose(1, 2))
         return gram.sum(dim=(1, 2)).clamp_min(0.0)
 
     def project(self, left: Side, right: Side) -> Tensor:
@@ -131,7 +176,7 @@ class FactoredGradient:
     def sum_of_squares(self, left: Side, right: Side) -> Tensor:
         """Σ_b (left @ G_b @ rightᵀ)², elementwise: (p, q)."""
         _, positions, rows = self.left.shape
-        columns = self.right.shape[2]
+        columns = self.columns
         if positions == 1:
             squares = narrowed(self.left, left).square().flatten(0, 1)
             return squares.T @ narrowed(self.right, right).square().flatten(0, 1)
@@ -215,7 +260,7 @@ class DenseGradient:
         return torch.einsum("bq,b...->q...", weights, self.values)
 
     def norm_squared(self) -> Tensor:
-        return self.values.flatten(1).square().sum(dim=1)
+        return lengths_of(self.values).square()
 
     def project(self, left: Side, right: Side) -> Tensor:
         return self._sandwiched(left, right).flatten(1)
@@ -226,10 +271,20 @@ class DenseGradient:
         return squares if self.values.dim() == 3 else squares[0]
 
     def _sandwiched(self, left: Side, right: Side) -> Tensor:
+        """``left @ G_b @ rightᵀ``: (B, p, q)."""
         values = self.values if self.values.dim() == 3 else self.values.unsqueeze(1)
-        if left is not None:
-            values = narrowed(values.transpose(1, 2), left).transpose(1, 2)
-        return narrowed(values, right)
+        if left is None:
+            return narrowed(values, right)
+        # Whichever order takes fewer multiplications.
+        _, rows, columns = values.shape
+        kept_rows, kept_columns = len(left), columns if right is None else len(right)
+        right_first = columns * kept_columns * (rows - kept_rows) <= rows * kept_rows * (
+            columns - kept_columns
+        )
+        if right_first:
+            values = narrowed(values, right)
+        values = values.index_select(1, left) if left.dtype == torch.int64 else torch.matmul(left, values)
+        return values if right_first else narrowed(values, right)
 
 
 def joined(parts: list[BlockGradient]) -> BlockGradient:

@@ -6,6 +6,7 @@ capture then falls back to torch.func for its parameters.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -64,7 +65,8 @@ def _trained(module: nn.Module, name: str) -> bool:
 class _MatrixLayer(Layer):
     """A layer with weight (O, I) and an optional bias, which becomes one more column."""
 
-    def _right(self, rows: Tensor) -> Tensor:
+    def right_factor(self, rows: Tensor) -> Tensor:
+        """What the trained parameters are multiplied with: rows (B, T, inputs) and a 1 for the bias."""
         parts = [rows] if self.weight else []
         if self.bias:
             parts.append(rows.new_ones(*rows.shape[:-1], 1))
@@ -112,7 +114,7 @@ class LinearLayer(_MatrixLayer):
         return outputs, self._width(inputs)
 
     def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
-        return FactoredGradient(_positions(output_gradient), self._right(_positions(inputs)))
+        return FactoredGradient(_positions(output_gradient), self.right_factor(_positions(inputs)))
 
 
 class TransposedLinearLayer(_MatrixLayer):
@@ -124,7 +126,7 @@ class TransposedLinearLayer(_MatrixLayer):
         return outputs, self._width(inputs)
 
     def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
-        return FactoredGradient(_positions(output_gradient), self._right(_positions(inputs)))
+        return FactoredGradient(_positions(output_gradient), self.right_factor(_positions(inputs)))
 
     def _weight_gradient(self, block: Tensor) -> Tensor:
         return (block[..., :-1] if self.bias else block).transpose(1, 2)
@@ -147,9 +149,8 @@ class ConvolutionLayer(_MatrixLayer):
         return weight.shape[0], self._width(weight[0].numel())
 
     def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
-        patches = unfolded(self.module, inputs)
         left = output_gradient.flatten(2).transpose(1, 2)
-        return FactoredGradient(left, self._right(patches), padded=False)
+        return FactoredGradient(left, Patches(self, inputs), padded=False)
 
     def _weight_gradient(self, block: Tensor) -> Tensor:
         outputs, channels, *kernel = self._parameter("weight").shape
@@ -158,6 +159,28 @@ class ConvolutionLayer(_MatrixLayer):
 
     def _weight_columns(self, weight: Tensor) -> Tensor:
         return weight.movedim(2, -1).flatten(2)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The right factor of a convolution, unfolded from its input (B, C, ...) when it is looked at."""
+
+    layer: ConvolutionLayer
+    inputs: Tensor
+
+    @property
+    def columns(self) -> int:
+        return self.layer.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        return self.inputs.nbytes
+
+    def unfolded(self) -> Tensor:
+        return self.layer.right_factor(unfolded(self.layer.module, self.inputs))
+
+    def examples(self, rows: Tensor) -> Patches:
+        return Patches(self.layer, self.inputs[rows])
 
 
 class GroupedConvolutionLayer(ConvolutionLayer):

@@ -15,7 +15,7 @@ from torch import Tensor
 from attribution.curvature.gauss_newton import Vectors
 from attribution.errors import NumericalError
 from attribution.progress import SILENT, Reporter
-from attribution.projects.files import replacing
+from attribution.tensors import write_tensors
 
 STEPS, KEPT = 200, 100
 """Products with H, and eigenvectors kept of them (the settings of Schioppa et al. 2022)."""
@@ -47,11 +47,8 @@ class Arnoldi:
 
     def save(self, file: Path) -> None:
         """Write to a safetensors file, atomically."""
-        from safetensors.torch import save_file
-
-        tensors = {f"vectors|{name}": t.cpu().contiguous() for name, t in self.eigenvectors.items()}
-        with replacing(file) as temporary:
-            save_file(tensors | {"values": self.eigenvalues.cpu()}, str(temporary))
+        vectors = {f"vectors|{name}": tensor for name, tensor in self.eigenvectors.items()}
+        write_tensors(file, vectors | {"values": self.eigenvalues})
 
     @classmethod
     def load(cls, file: Path) -> Arnoldi:

@@ -11,6 +11,7 @@ data would give the empirical Fisher).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,25 @@ from attribution.capture import (
 from attribution.curvature.probes import Probe, Probes
 from attribution.errors import NumericalError
 from attribution.progress import SILENT, Reporter
-from attribution.projects.files import replacing
 from attribution.task import Task
+from attribution.tensors import blocks_to, read_blocks, write_blocks
 
 LARGEST_VECTOR_BASIS = 2048
 """Vector blocks (P,) up to this size get a full eigenbasis; longer ones stay diagonal."""
 
 LARGEST_MATRIX_SIDE = 8192
 """Sides of a matrix block beyond this keep the standard basis (embedding tables, whose factor is diagonal anyway)."""
+
+
+HELD = 2**28
+"""Bytes of gradients that are kept from the pass for the bases to the one for the eigenvalues; more are made anew."""
+
+SMALLEST_SAMPLE, ROWS_PER_COLUMN = 250, 64
+"""Examples that the bases of a convolution are taken from at least, and rows (pixels of examples) for each column.
+
+With 216 columns over 49 pixels that is every third of 1,000 examples; the eigenvalues, which need more, are measured on
+all of them.
+"""
 
 
 Spectrum = Callable[[Tensor], Tensor]
@@ -123,42 +135,16 @@ class EKFAC:
 
     def to(self, device: torch.device | str) -> EKFAC:
         """The same on another device."""
-        moved = {
-            name: EigenBlock(
-                None if b.left is None else b.left.to(device),
-                None if b.right is None else b.right.to(device),
-                b.eigenvalues.to(device),
-            )
-            for name, b in self._blocks.items()
-        }
-        return EKFAC(moved)
+        return EKFAC(blocks_to(self._blocks, device))
 
     def save(self, file: Path) -> None:
         """Write to a safetensors file, atomically."""
-        from safetensors.torch import save_file
-
-        tensors: dict[str, Tensor] = {}
-        for name, block in self._blocks.items():
-            parts = {"left": block.left, "right": block.right, "eigenvalues": block.eigenvalues}
-            tensors |= {f"{name}|{part}": t.cpu().contiguous() for part, t in parts.items() if t is not None}
-        with replacing(file) as temporary:
-            save_file(tensors, str(temporary))
+        write_blocks(file, self._blocks)
 
     @classmethod
     def load(cls, file: Path) -> EKFAC:
         """Read what `save` wrote."""
-        from safetensors.torch import load_file
-
-        tensors = load_file(str(file))
-        names = dict.fromkeys(key.rpartition("|")[0] for key in tensors)
-        return cls(
-            {
-                name: EigenBlock(
-                    tensors.get(f"{name}|left"), tensors.get(f"{name}|right"), tensors[f"{name}|eigenvalues"]
-                )
-                for name in names
-            }
-        )
+        return cls(read_blocks(file, EigenBlock))
 
 
 def fit_ekfac(
@@ -214,11 +200,13 @@ def fit_mean_ekfac(
         draws: of them per example.
         seed: of the draws, which depend on the example alone and not on batches or their order.
     """
-    size = task.size("train") if positions is None else len(positions)
-    classes = len(task.class_names)
+    chosen = torch.arange(task.size("train")) if positions is None else torch.as_tensor(list(positions))
+    size, classes = len(chosen), len(task.class_names)
+    ranks = torch.empty(task.size("train"), dtype=torch.long)
+    ranks[chosen] = torch.arange(size)
     probes = [Probes(probe, task.loss, task.size("train"), classes, seed + draw) for draw in range(draws)]
 
-    def passes(share: Reporter, words: str) -> Iterator[PerExampleGradients]:
+    def computed(share: Reporter, words: str) -> Iterator[tuple[Tensor, PerExampleGradients]]:
         total = len(captures) * draws
         for number, moved in enumerate(captures):
             capture = moved()
@@ -234,32 +222,72 @@ def fit_mean_ekfac(
                     reporter=share.share(done / total, (done + 1) / total),
                     message=words,
                 )
-                for _, gradients in stream:
-                    yield gradients
+                for rows, gradients in stream:
+                    yield ranks[rows], gradients
 
+    count = size * draws * len(captures)
+    held = _Held()
     moments: dict[str, _Moments] = {}
-    for gradients in passes(reporter.share(0.0, 0.5), f"{message}: bases"):
+    for numbers, gradients in computed(reporter.share(0.0, 0.5), f"{message}: bases"):
+        held.add(gradients)
         for name, block in gradients.blocks.items():
-            moments.setdefault(name, _Moments()).add(block)
+            moments.setdefault(name, _Moments(count)).add(block, numbers)
     bases = {name: found.bases() for name, found in moments.items()}
     sums: dict[str, Tensor] = {}
-    for gradients in passes(reporter.share(0.5, 1.0), f"{message}: eigenvalues"):
+    rest = reporter.share(0.5, 1.0)
+    words = f"{message}: eigenvalues"
+    again = held.given_back(rest, words) if held.complete else (found for _, found in computed(rest, words))
+    for gradients in again:
         for name, gradient in gradients.blocks.items():
             squares = gradient.sum_of_squares(*(None if b is None else b.T for b in bases[name]))
             sums[name] = squares if name not in sums else sums[name] + squares
-    count = size * draws * len(captures)
     return EKFAC({name: EigenBlock(left, right, sums[name] / count) for name, (left, right) in bases.items()})
 
 
-class _Moments:
-    """Sums of left leftᵀ and right rightᵀ over examples and positions."""
+class _Held:
+    """The gradients of the first pass, kept for the second as long as they take little memory."""
 
     def __init__(self) -> None:
+        self._batches: deque[PerExampleGradients] = deque()
+        self._room = HELD
+        self.complete = True
+
+    def add(self, gradients: PerExampleGradients) -> None:
+        """Keep a batch; once one does not fit, keep none."""
+        self._room -= gradients.memory()
+        self.complete = self.complete and self._room >= 0
+        if self.complete:
+            self._batches.append(gradients)
+        else:
+            self._batches.clear()
+
+    def given_back(self, reporter: Reporter, message: str) -> Iterator[PerExampleGradients]:
+        """All of them, each forgotten when the next is asked for."""
+        total = len(self._batches)
+        yield from reporter.track((self._batches.popleft() for _ in range(total)), total, message)
+
+
+class _Moments:
+    """Sums of left leftᵀ and right rightᵀ over examples and positions.
+
+    Of a convolution, whose examples have many positions each, some of the examples are enough (`SMALLEST_SAMPLE`).
+
+    Args:
+        count: gradients that will be added in all.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._left: Tensor | None = None
         self._right: Tensor | None = None
 
-    def add(self, block: BlockGradient) -> None:
+    def add(self, block: BlockGradient, numbers: Tensor) -> None:
+        """Add the gradients of examples with these numbers (B,), which decide on those that are used."""
         if isinstance(block, FactoredGradient):
+            if not block.padded:
+                block = self._some(block, numbers)
+                if not len(block.left):
+                    return
             left, right = block.left.flatten(0, 1), block.right.flatten(0, 1)
             if block.padded:
                 # Tokens without gradient (padding, or read by nothing) say nothing about the parameters.
@@ -277,6 +305,12 @@ class _Moments:
                 self._right = _plus(self._right, _second_moment(values.flatten(0, 1)))
             elif values.shape[1] <= LARGEST_VECTOR_BASIS:
                 self._right = _plus(self._right, _second_moment(values))
+
+    def _some(self, block: FactoredGradient, numbers: Tensor) -> FactoredGradient:
+        _, positions, rows = block.left.shape
+        wanted = max(SMALLEST_SAMPLE, ROWS_PER_COLUMN * max(rows, block.columns) // positions)
+        step = self._count // wanted
+        return block if step <= 1 else block.examples((numbers % step == 0).nonzero().flatten())
 
     def bases(self) -> tuple[Tensor | None, Tensor | None]:
         return _eigenvectors(self._left), _eigenvectors(self._right)

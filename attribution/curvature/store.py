@@ -53,7 +53,7 @@ SEED = 0
 
 
 class CurvatureStore:
-    """EK-FAC at each point of a run.
+    """Curvature at each point of a run: EK-FAC, kept beside the index, and the other ways of inverting.
 
     Args:
         task, trajectory: the loaded project.

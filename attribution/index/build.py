@@ -12,14 +12,15 @@ from attribution.curvature.store import CurvatureStore
 from attribution.finite import check_finite
 from attribution.index.coordinates import Coordinates, choose_coordinates
 from attribution.index.plan import IndexPlan
-from attribution.index.shards import gradient_numbers, shard_rows, write_shard
+from attribution.index.shards import gradient_numbers, shard_rows
 from attribution.progress import Reporter
 from attribution.projects.ledger import Ledger
 from attribution.representation import RepresentationRecorder
 from attribution.task import Task
+from attribution.tensors import write_tensors
 from attribution.trajectory import Point, Trajectory
 
-FITTING_SHARE = 0.4
+FITTING_SHARE = 0.3
 """Part of a point's time that fitting its curvature takes, for the progress bar."""
 
 
@@ -79,7 +80,7 @@ class IndexBuilder:
         for number, (name, rows) in enumerate(missing):
             share = left.share(number / len(missing), (number + 1) / len(missing))
             shard = self._shard(capture, coordinates, point, rows, share)
-            write_shard(self._ledger.directory / name, shard)
+            write_tensors(self._ledger.directory / name, shard)
             self._ledger.add(name)
 
     def _coordinates(self, point: Point, reporter: Reporter) -> Coordinates:
@@ -123,10 +124,10 @@ class IndexBuilder:
             )
             for positions, gradients in stream:
                 values = coordinates.rows(gradients)
-                check_finite(values, f"A training gradient at step {point.step}")
                 lengths = torch.linalg.vector_norm(values, dim=1)
+                check_finite(lengths, f"A training gradient at step {point.step}")
                 # Rows of unit length keep tiny gradients (well-fitted examples) exact in float16.
-                unit = values / lengths.clamp_min(1e-30).unsqueeze(1)
+                unit = values.div_(lengths.clamp_min(1e-30).unsqueeze(1))
                 keep("gradients", positions, unit, gradient_numbers(self._plan.dtype))
                 keep("lengths", positions, lengths, torch.float32)
                 keep("norms", positions, gradients.norm_squared().sqrt(), torch.float32)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from attribution.capture import DenseGradient, PerExampleGradients, Side
 from attribution.curvature.ekfac import EKFAC, EigenBlock
-from attribution.projects.files import replacing
+from attribution.tensors import blocks_to, read_blocks, write_blocks
 
 _SMALLEST_DAMPING = 1e-12
 """Of the whitening alone, so that directions without any curvature do not become infinite."""
@@ -38,7 +38,7 @@ class BlockCoordinates:
 
     def of(self, gradients: Tensor) -> Tensor:
         """The kept entries (B, m) of projected gradients (B, p·q), not yet scaled."""
-        return gradients if self.chosen is None else gradients[:, self.chosen]
+        return gradients if self.chosen is None else gradients.index_select(1, self.chosen)
 
 
 class Coordinates:
@@ -68,56 +68,18 @@ class Coordinates:
         ]
         return torch.cat(parts, dim=1)
 
-    def spans(self) -> dict[str, slice]:
-        """Where each block's numbers stand in a row."""
-        spans, start = {}, 0
-        for name, block in self._blocks.items():
-            spans[name] = slice(start, start + len(block.scale))
-            start += len(block.scale)
-        return spans
-
     def to(self, device: torch.device | str) -> Coordinates:
         """The same on another device."""
-
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device)
-
-        return Coordinates(
-            {
-                name: BlockCoordinates(moved(b.left), moved(b.right), moved(b.chosen), b.scale.to(device))
-                for name, b in self._blocks.items()
-            }
-        )
+        return Coordinates(blocks_to(self._blocks, device))
 
     def save(self, file: Path) -> None:
         """Write to a safetensors file, atomically."""
-        from safetensors.torch import save_file
-
-        tensors: dict[str, Tensor] = {}
-        for name, block in self._blocks.items():
-            parts = {"left": block.left, "right": block.right, "chosen": block.chosen, "scale": block.scale}
-            tensors |= {f"{name}|{part}": t.cpu().contiguous() for part, t in parts.items() if t is not None}
-        with replacing(file) as temporary:
-            save_file(tensors, str(temporary))
+        write_blocks(file, self._blocks)
 
     @classmethod
     def load(cls, file: Path) -> Coordinates:
         """Read what `save` wrote."""
-        from safetensors.torch import load_file
-
-        tensors = load_file(str(file))
-        names = dict.fromkeys(key.rpartition("|")[0] for key in tensors)
-        return cls(
-            {
-                name: BlockCoordinates(
-                    tensors.get(f"{name}|left"),
-                    tensors.get(f"{name}|right"),
-                    tensors.get(f"{name}|chosen"),
-                    tensors[f"{name}|scale"],
-                )
-                for name in names
-            }
-        )
+        return cls(read_blocks(file, BlockCoordinates))
 
 
 def choose_coordinates(curvature: EKFAC, damping: float, width: int) -> Coordinates:

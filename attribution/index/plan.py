@@ -10,7 +10,12 @@ DEFAULT_BUDGET = 384 * 2**20
 """Bytes that the index of a project may take on disk, all points together."""
 
 SMALLEST_WIDTH, LARGEST_WIDTH = 256, 8192
+"""Numbers kept of an example at least, even beyond the budget, and at most: 5,461 find 99 % of the strongest 50 on the
+`fashion` sample, and every number makes each question slower."""
+
 SHARD_ROWS = 2048
+"""Examples per file: what an interrupted preparation loses at most, and what is in memory at once while the index is
+made or read, 32 MB in float16 at the largest width and twice that for a float32 copy."""
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,6 @@ import torch
 from torch import Tensor
 
 from attribution.errors import ProjectError
-from attribution.projects.files import replacing
-
-
-def write_shard(file: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors (rows, ...) as one safetensors file, atomically."""
-    from safetensors.torch import save_file
-
-    with replacing(file) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(temporary))
 
 
 def read_shard(file: Path, name: str) -> Tensor:

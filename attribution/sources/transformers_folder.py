@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from attribution.display import PNG_MODES
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
 from attribution.projects.manifest import CheckpointRecord
@@ -186,8 +187,8 @@ def _split(
     metadata = {str(name): table[name].tolist() for name in table.columns if name not in used}
     if source.image_column:
         images = _images(column(table, source.image_column, file), file)
-        dataset: Dataset[Any] = ImageDataset(_pixel_values(images, folder), labels)
-        display: list[Any] = images
+        dataset: Dataset[Any] = ImageDataset(_pixel_values([image for image, _ in images], folder), labels)
+        display: list[Any] = [shown for _, shown in images]
     else:
         texts = [str(text) for text in column(table, source.text_column or "text", file)]
         dataset = TextDataset(_tokens(texts, folder, source.max_tokens), labels)
@@ -210,8 +211,9 @@ def _tokens(texts: list[str], folder: Path, limit: int) -> Mapping[str, list[lis
     )
 
 
-def _images(values: pd.Series, file: Path) -> list[Image.Image]:
-    images: list[Image.Image] = []
+def _images(values: pd.Series, file: Path) -> list[tuple[Image.Image, Image.Image | bytes]]:
+    """Pictures for the model and for people: the latter as they are encoded, where a browser can show that."""
+    images: list[tuple[Image.Image, Image.Image | bytes]] = []
     for row, value in enumerate(values):
         content = value["bytes"] if isinstance(value, dict) else value  # datasets' Parquet keeps a struct
         try:
@@ -223,7 +225,8 @@ def _images(values: pd.Series, file: Path) -> list[Image.Image]:
             raise ProjectError(
                 f"'{file}' row {row + 1} holds no readable image ({describe(error)}): mend or drop that row."
             ) from error
-        images.append(picture)
+        encoded = isinstance(content, bytes) and picture.format == "PNG" and picture.mode in PNG_MODES
+        images.append((picture, content if encoded else picture))
     return images
 
 

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/engine_speed.py [FASHION_MNIST_FOLDER]
 
-CPU time of one thread throughout, so that other work on the machine counts little. An epoch is forward, backward and
-optimizer step over the same 6,144 examples in batches of 64 (the sample's own). Growth is measured with a small
-convolutional network on 2,000 to 60,000 of the original Fashion-MNIST files, each size in a process of its own; it is
-left out where no folder is given and TRACEFIX_FASHION_MNIST is not set. Writes docs/engine_speed.json.
+CPU time of one thread throughout, the smallest of some repetitions, so that other work on the machine counts little. An
+epoch is forward, backward and optimizer step over the same 6,144 examples in batches of 64 (the sample's own). Growth
+is measured with a small convolutional network on 2,000 to 60,000 of the original Fashion-MNIST files, each size in a
+process of its own; it is left out where no folder is given and TRACEFIX_FASHION_MNIST is not set. Writes
+docs/engine_speed.json.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from attribution import Engine, Project, Task, prepare
-from attribution.batches import batches
+from attribution.batches import batches, evaluation_copy
 from attribution.capture import GradientCapture, gradient_stream
+from attribution.curvature import fit_ekfac
+from attribution.curvature.store import fitted_on
 from attribution.engine import RERANKED, strongest
 from attribution.sources import load_task
 from attribution.task import cross_entropy
@@ -54,8 +57,7 @@ def seconds_of(work: Callable[[], object], times: int = 3) -> float:
 
 def epoch_seconds(task: Task, batch_size: int) -> float:
     """One plain training epoch over the training data."""
-    trajectory = Trajectory(task)
-    model = trajectory.model_at(trajectory.final).train()
+    model = evaluation_copy(task, "cpu").train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0, momentum=0.9)
 
     def epoch() -> None:
@@ -65,6 +67,12 @@ def epoch_seconds(task: Task, batch_size: int) -> float:
             optimizer.step()
 
     return seconds_of(epoch)
+
+
+def prepare_anew(project: Project, methods: list[str]) -> None:
+    """Prepare a project as if for the first time."""
+    shutil.rmtree(project.prepared_directory, ignore_errors=True)
+    prepare(project, methods=methods, device="cpu")
 
 
 def fashion(folder: Path) -> dict[str, Any]:
@@ -77,8 +85,7 @@ def fashion(folder: Path) -> dict[str, Any]:
     epoch = result["epoch_seconds"]
 
     for name, methods in (("prepare_ekfac", ["ekfac"]), ("prepare_path", ["path"])):
-        shutil.rmtree(project.prepared_directory, ignore_errors=True)
-        taken = seconds_of(lambda methods=methods: prepare(project, methods=methods, device="cpu"), times=1)
+        taken = seconds_of(lambda methods=methods: prepare_anew(project, methods))
         result[name] = {"seconds": taken, "epochs": taken / epoch}
 
     engine = Engine(Project.open(directory), device="cpu")
@@ -94,8 +101,14 @@ def fashion(folder: Path) -> dict[str, Any]:
             coordinates.rows(gradients).half()
             gradients.norm_squared()
 
-    taken = seconds_of(index_pass)
-    result["index_pass"] = {"seconds": taken, "epochs": taken / epoch}
+    def fit() -> None:
+        positions, draws = fitted_on(task)
+        fit_ekfac(task, capture, batch_size=loaded.batch_size, positions=positions, draws=draws)
+
+    parts = {"index_pass": index_pass, "fit": fit, "load": lambda: load_task(project)}
+    for name, part in parts.items():
+        taken = seconds_of(part)
+        result[name] = {"seconds": taken, "epochs": taken / epoch}
     result["index"] = {
         "width": loaded.index.plan.width,
         "bytes": sum(file.size for file in loaded.index.ledger.files.values()),

@@ -18,17 +18,7 @@ from attribution.methods.random import Random
 from attribution.query import Query
 from attribution.task import cross_entropy
 from tests.unit.built_projects import engine_of
-from tests.unit.tiny_models import TRAIN, Pairs, TextModel, labels, settled, squared_error, texts, trained_mlp
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return engine_of(tmp_path_factory.mktemp("mlp") / "project", trained_mlp)
-
-
-@pytest.fixture(scope="module")
-def misprediction(engine: Engine) -> str:
-    return str(engine.project.mispredictions()[0]["id"])
+from tests.unit.tiny_models import TRAIN, Pairs, TextModel, labels, settled, squared_error, texts
 
 
 def test_loss_is_the_training_loss_signed_by_the_label(engine: Engine, misprediction: str) -> None:

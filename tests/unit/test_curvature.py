@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from attribution import Checkpoint, Task
 from attribution.batches import batch_of
 from attribution.capture import GradientCapture
+from attribution.capture.layers import ConvolutionLayer
 from attribution.curvature import EKFAC, automatic_damping, fit_ekfac
 from attribution.curvature.exact import fit_exact
 from attribution.curvature.output_hessian import output_hessian
@@ -143,6 +144,38 @@ def test_batch_size_changes_no_curvature() -> None:
         assert torch.allclose(first[name], second[name], rtol=1e-3, atol=1e-3)
 
 
+def test_gradients_that_were_kept_give_the_same_curvature_as_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = task_of(settled(convolutional()), images(COUNT), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    kept = fit_ekfac(task, capture, batch_size=16)
+    monkeypatch.setattr("attribution.curvature.ekfac.HELD", 50_000)  # some of the batches, not all
+    anew = fit_ekfac(task, capture, batch_size=16)
+    for name, block in kept.blocks.items():
+        assert torch.equal(block.eigenvalues, anew.blocks[name].eigenvalues)
+
+
+@pytest.mark.parametrize("size", [1, 60])
+def test_bases_of_convolutions_come_from_the_same_examples_whatever_the_batches(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attribution.curvature.ekfac.SMALLEST_SAMPLE", 20)
+    monkeypatch.setattr("attribution.curvature.ekfac.ROWS_PER_COLUMN", 1)
+    task = task_of(settled(convolutional()), images(COUNT), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    fitted = fit_ekfac(task, capture, batch_size=size)
+    few = fit_ekfac(task, capture, batch_size=16, positions=range(0, COUNT, COUNT // 20))
+    for name, layer in capture.layers.items():
+        if type(layer) is ConvolutionLayer:
+            for found, expected in (
+                (fitted.blocks[name].left, few.blocks[name].left),
+                (fitted.blocks[name].right, few.blocks[name].right),
+            ):
+                assert found is not None and expected is not None
+                assert torch.allclose((found.T @ expected).abs(), torch.eye(len(found)), atol=1e-2)
+
+
 def test_saving_keeps_every_number(tmp_path: Path) -> None:
     task = task_of(settled(mlp()), torch.randn(COUNT, 5), labels(COUNT))
     capture = GradientCapture(task, task.model)
@@ -157,6 +190,38 @@ def test_saving_keeps_every_number(tmp_path: Path) -> None:
 def focal(logits: Tensor, labels: Tensor) -> Tensor:
     """A loss that is not cross-entropy, with a positive definite part."""
     return cross_entropy(logits, labels) * 2 + 0.1 * logits.square().sum(dim=1)
+
+
+def capped(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss that looks at its numbers: one-hot targets, and wrong answers beyond a margin count linearly."""
+    targets = nn.functional.one_hot(labels, logits.shape[1]).to(logits)
+    missed = (targets - logits.softmax(dim=1)).square().sum(dim=1)
+    return torch.stack([value if value < 0.5 else value - 0.1 for value in missed]) + 0.2 * (
+        logits * targets
+    ).sum(dim=1)
+
+
+def linear(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss without curvature."""
+    return -logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def hinge(logits: Tensor, labels: Tensor) -> Tensor:
+    """A loss with conditions on its numbers, curved in parts: squared hinge."""
+    own = logits.gather(1, labels.unsqueeze(1))
+    return (1 + logits - own).clamp_min(0.0).square().sum(dim=1)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, focal, capped, linear, hinge])
+def test_the_output_hessian_is_that_of_each_example_alone(loss: LossFunction) -> None:
+    logits, classes = 2 * torch.randn(9, 4), torch.randint(4, (9,))
+    found = output_hessian(loss, logits, classes)
+    for row, label, matrix in zip(logits, classes, found, strict=True):
+        expected = torch.autograd.functional.hessian(
+            lambda one, label=label: loss(one.unsqueeze(0), label.unsqueeze(0))[0], row
+        )
+        values, basis = torch.linalg.eigh(expected)
+        assert torch.allclose(matrix, basis * values.clamp_min(0.0) @ basis.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, focal])

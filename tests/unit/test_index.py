@@ -59,9 +59,6 @@ def test_all_coordinates_keep_every_inner_product_and_fewer_keep_most(kind: str,
         assert coordinates.width == kept
         found = coordinates.rows(gradients) @ coordinates.query(vectors).T
         correlations.append(torch.corrcoef(torch.stack([found.flatten(), exact.flatten()]))[0, 1])
-        spans = coordinates.spans()
-        assert list(spans) == list(capture.shapes) or set(spans) == set(capture.shapes)
-        assert sum(span.stop - span.start for span in spans.values()) == kept
     assert torch.allclose(correlations[0], torch.ones(()), atol=1e-5)
     assert correlations[1] > 0.9
 

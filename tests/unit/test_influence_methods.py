@@ -35,16 +35,6 @@ from tests.unit.tiny_models import (
 COUNT = 30
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return engine_of(tmp_path_factory.mktemp("mlp") / "project", trained_mlp)
-
-
-@pytest.fixture(scope="module")
-def misprediction(engine: Engine) -> str:
-    return str(engine.project.mispredictions()[0]["id"])
-
-
 def dense_influence(engine: Engine, test_id: str) -> np.ndarray:
     """-(1/N) g_fᵀ (H + λI)⁻¹ g_i, solved as one dense system."""
     query = Query(engine._loaded, [engine._target(test_id, "margin")])

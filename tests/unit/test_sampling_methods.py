@@ -28,16 +28,6 @@ from tests.unit.built_projects import engine_of, with_batches_of
 from tests.unit.tiny_models import TRAIN, Pairs, convolutional, images, labels, settled, trained_mlp
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return engine_of(tmp_path_factory.mktemp("mlp") / "project", trained_mlp)
-
-
-@pytest.fixture(scope="module")
-def misprediction(engine: Engine) -> str:
-    return str(engine.project.mispredictions()[0]["id"])
-
-
 def train_tensors(engine: Engine) -> tuple[Tensor, Tensor]:
     data = engine.task.train
     return torch.stack(list(data.inputs)), torch.tensor(data.labels)  # type: ignore[attr-defined]

@@ -219,11 +219,6 @@ def test_directions_without_curvature_accumulate_the_whole_length() -> None:
     assert torch.allclose(accumulation(rates, 3.0), expected)
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return engine_of(tmp_path_factory.mktemp("mlp") / "project", trained_mlp)
-
-
 @pytest.mark.parametrize("method", ["source", "fast_source"])
 def test_batch_size_and_the_index_change_no_score(
     tmp_path: Path, engine: Engine, method: str, monkeypatch: pytest.MonkeyPatch
