@@ -17,7 +17,7 @@ import streamlit as st
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
 from attribution.projects import Project, TaskSource
-from attribution.projects.files import expanded
+from attribution.projects.files import expanded, is_file
 from attribution.sources.python_function import split_name
 
 
@@ -105,7 +105,7 @@ def function_file(name: str, directory: Path) -> FunctionFile:
     file, function = split_name(name)
     given = expanded(file)
     path = _real(given if given.is_absolute() else directory / given)
-    if not path.is_file():
+    if not is_file(path):
         raise NotFoundError(f"There is no file '{path}': give an existing Python file as FILE.py:FUNCTION.")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,7 +18,7 @@ from typing import Any
 
 from attribution.errors import NotFoundError, ProjectError
 from attribution.progress import SILENT, Reporter
-from attribution.projects.files import expanded, write_text
+from attribution.projects.files import expanded, is_file, is_folder, write_text
 from attribution.projects.manifest import FILE_NAME, read_manifest
 from sample_models import SAMPLES
 
@@ -67,7 +67,7 @@ def resolve(project: str, projects: Path, *, prefer_named: bool = False) -> Path
     """
     if _is_path(project):
         directory = _absolute(project)
-        if not directory.exists():
+        if not (is_folder(directory) or is_file(directory)):
             raise NotFoundError(
                 f"There is no directory '{directory}': give a project directory, or one of the samples "
                 f"{_listed(SAMPLES)}."
@@ -76,12 +76,12 @@ def resolve(project: str, projects: Path, *, prefer_named: bool = False) -> Path
     here, named = _absolute(project), projects / project
     candidates = [named, here] if prefer_named else [here, named]
     for candidate in candidates:
-        if (candidate / FILE_NAME).is_file():
+        if is_file(candidate / FILE_NAME):
             return candidate
     if project in SAMPLES:
         return named
     for candidate in candidates:
-        if candidate.is_dir():
+        if is_folder(candidate):
             return candidate
     raise NotFoundError(_unknown_project(project, projects))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
-from attribution.projects.files import expanded
+from attribution.projects.files import expanded, is_file
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -36,7 +36,7 @@ def load_function(name: str, directory: Path | None = None) -> Callable[..., Any
     path = expanded(file)
     if not path.is_absolute():
         path = (directory or Path.cwd()) / path
-    if not path.is_file():
+    if not is_file(path):
         raise NotFoundError(f"There is no file '{path}': give an existing Python file as FILE.py:FUNCTION.")
     module_name = "tracefix_user_" + hashlib.sha256(str(path).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(module_name, path)

@@ -58,6 +58,25 @@ def test_unknown_example(projects: Path, open_page: OpenPage) -> None:
     assert "There is no test example 'digit-99999'" in words(app)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "value", "said"),
+    [
+        ("project", "a" * 300, "There is no project"),
+        ("project", "/" + "a" * 300, "There is no directory"),
+        ("project", "~" * 300 + "/x", "There is no directory"),
+        ("measurement", "a" * 300 + ".py:f", "There is no file"),
+    ],
+)
+def test_a_name_too_long_for_any_file_is_an_unknown_one(
+    parameter: str, value: str, said: str, projects: Path, prepared_digits: Project, open_page: OpenPage
+) -> None:
+    example_id = prepared_digits.mispredictions()[0]["id"]
+    link = {"project": "digits", "example": example_id, "method": "grad_dot", parameter: value}
+    app = open_page("investigate", **link)
+    assert not app.exception
+    assert said in words(app) and "unexpected" not in words(app)
+
+
 def test_unknown_fix(projects: Path, open_page: OpenPage) -> None:
     app = open_page("preview", project="digits", fix="fix-nobody")
     assert_calm(app)

@@ -207,6 +207,7 @@ def test_typing_a_name_confirms_it(investigate: Callable[..., AppTest], file: Pa
         ("mine.py:f\u202e", "cannot be shown"),
         ("\0.py:f", "cannot be shown"),
         ("~nobody-here/mine.py:f", "There is no file"),
+        ("a" * 300 + ".py:f", "There is no file"),
     ],
 )
 def test_a_name_that_means_nothing_loses_nothing(
