@@ -19,6 +19,9 @@ POLL_SECONDS, STEP_SECONDS = 0.4, 0.05
 PATIENCE = 0.3
 """Seconds for which a page waits for a quick job, so that it needs no second drawing."""
 
+PLACES_BELOW = 20
+"""More than any page draws below what it waits for."""
+
 _CHANGES, _BARS = "awaited changes", "moving bars"
 """What the drawing under way waits for, and what it moves meanwhile (in the session, as pages have no other place)."""
 
@@ -52,13 +55,14 @@ def keep_waiting() -> None:
 
     In the run that drew the page, which any click ends at once, not in a fragment with `run_every`: the browser's timer
     goes on for a moment after the page was left or drawn anew, and now and then the answer to that replaced a new page
-    by an old one. While it waits, fragments (dialogs) of the same page would have to wait, too: there are none.
+    by an old one. What an earlier run left below is taken away first. While it waits, fragments (dialogs) of the same
+    page would have to wait, too: there are none.
     """
     changes: list[Callable[[], bool]] = st.session_state.pop(_CHANGES)
     bars: list[_Bar] = st.session_state.pop(_BARS)
     if not changes:
         return
-    pulse = st.empty()
+    pulse = clear_places(PLACES_BELOW)
     drawn = 0.0
     while not any(changed() for changed in changes):
         if time.monotonic() - drawn >= POLL_SECONDS:
@@ -68,6 +72,18 @@ def keep_waiting() -> None:
             pulse.empty()  # a call to Streamlit is where a newer run takes over
         time.sleep(STEP_SECONDS)
     st.rerun()
+
+
+def clear_places(count: int) -> DeltaGenerator:
+    """Take away what an earlier run drew at the next places of this container; the last of them.
+
+    Streamlit does so by itself only when a run ends. One that waits has not ended: buttons that belong to something
+    else would stand beside its progress bar, and could be clicked.
+
+    Args:
+        count: how many places, at least 1.
+    """
+    return [st.empty() for _ in range(count)][-1]
 
 
 def wait_for_something(job: Job) -> None:

@@ -27,7 +27,7 @@ from dashboard.views.fixes import (
     harm_sentence,
     steps_sentence,
 )
-from dashboard.waiting import PATIENCE, show_progress, while_running
+from dashboard.waiting import PATIENCE, clear_places, show_progress, while_running
 
 
 def keep(opened: Opened, fix: FixRecord) -> None:
@@ -232,6 +232,8 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
         )
         if fix is not None:
             decision(opened, fix)
+        else:
+            clear_places(2)  # Keep and Discard of the fix that was shown before
 if fix is not None:
     draw_fix(opened, fix)
 elif job is not None:

@@ -41,15 +41,14 @@ class Server:
     projects: Path
 
 
-def start_server(projects: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start `tracefix` on a free port and wait until it answers."""
+def start_server(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a Python program that serves pages; PORT in its arguments is a free port. Waits until it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = "from dashboard.cli import run; run()"
-    arguments = ["--port", str(port), "--no-browser", "--projects", str(projects)]
+    command = [sys.executable, *(argument.replace("PORT", str(port)) for argument in arguments)]
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_PATIENCE
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -78,7 +77,9 @@ def server(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -
     source = TaskSource(file="task.py", function="build")
     title = "Words <script>window.harmed=1</script> *that* :red[try]"
     prepare(create_project(hostile, Manifest(name="hostile", title=title, source=source)), device="cpu")
-    process, address = start_server(projects, tmp_path_factory.mktemp("logs") / "server.log")
+    program = "from dashboard.cli import run; run()"
+    arguments = ["-c", program, "--port", "PORT", "--no-browser", "--projects", str(projects)]
+    process, address = start_server(arguments, tmp_path_factory.mktemp("logs") / "server.log")
     yield Server(address, projects)
     process.terminate()
     process.wait(timeout=20)
