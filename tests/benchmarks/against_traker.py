@@ -129,4 +129,4 @@ def projector_of(engine: Engine) -> Any:
 
 
 if __name__ == "__main__":
-    run(__file__, "traker", measured, OUTPUT)
+    run(__file__, "traker", measured, OUTPUT, module="trak")

@@ -297,7 +297,8 @@ def main() -> None:
     if options.only != "developed":
         found["blind"] = blind_figures(runs_of(BLIND_SEEDS, BLIND_METHODS))
     OUTPUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({"summary": found["summary"], "blind": found["blind"]["summary"]}, indent=1))
+    summaries = {"developed": found, "blind": found.get("blind", {})}
+    print(json.dumps({name: part.get("summary") for name, part in summaries.items()}, indent=1))
 
 
 if __name__ == "__main__":
