@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from attribution.errors import UsageError
+from attribution.errors import ProjectError, UsageError
 
 if TYPE_CHECKING:
     from attribution.frozen import FrozenPrefix
@@ -53,7 +53,11 @@ class Checkpoint:
     second_moments: Mapping[str, Tensor] | str | Path | None = None
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The parameters, read from disk if the checkpoint is a path."""
+        """The parameters, read from disk if the checkpoint is a path.
+
+        Raises:
+            ProjectError: there is no readable safetensors file.
+        """
         return _tensors(self.state_dict)
 
     def corrected_moments(self, decay: float) -> dict[str, Tensor] | None:
@@ -78,7 +82,11 @@ class TrainedModel:
     checkpoints: Sequence[Checkpoint] = ()
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The final parameters, read from disk if they are a path."""
+        """The final parameters, read from disk if they are a path.
+
+        Raises:
+            ProjectError: there is no readable safetensors file.
+        """
         return _tensors(self.state_dict)
 
 
@@ -87,7 +95,13 @@ def _tensors(given: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
         return given
     from safetensors.torch import load_file
 
-    return load_file(str(given))
+    try:
+        return load_file(str(given))
+    except Exception as error:  # safetensors raises a class of its own
+        reason = str(error) if Path(given).is_file() else "there is no such file"
+        raise ProjectError(
+            f"'{given}' is not a readable safetensors file ({reason}): put it back, or save the weights again."
+        ) from error
 
 
 def optimizer_second_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -179,6 +193,8 @@ class Task:
             raise UsageError(
                 "A task needs at least two class names: pass class_names with one name per logit."
             )
+        if not all(isinstance(trained, TrainedModel) for trained in self.ensemble):
+            raise UsageError("Each further model of an ensemble is a TrainedModel(state_dict, checkpoints).")
         self.optimizer = self.optimizer.lower()
         for name, function in self.measurements.items():
             _check_measurement(name, function)

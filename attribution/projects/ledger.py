@@ -93,8 +93,17 @@ class Ledger:
         write_text(self.directory / LEDGER, json.dumps(stored, indent=1) + "\n")
 
     def reload(self) -> None:
-        """See what other processes have added."""
-        self.files |= Ledger.read(self.directory).files
+        """See what other processes have added.
+
+        Raises:
+            ProjectError: the ledger is missing or damaged, or another process made the folder anew from something else.
+        """
+        stored = Ledger.read(self.directory)
+        if stored.arguments != self.arguments:
+            raise ProjectError(
+                f"'{self.directory}' was made anew from other weights or data meanwhile: open the project again."
+            )
+        self.files |= stored.files
 
     def add(self, name: str) -> None:
         """Enter a complete file."""
