@@ -19,7 +19,7 @@ from attribution.capture import GradientCapture
 from attribution.curvature import EKFAC
 from attribution.curvature.ekfac import EigenBlock
 from attribution.curvature.preconditioner import preconditioner
-from attribution.errors import MissingRequirementError, ProjectError, UsageError
+from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.methods import availability
 from attribution.trajectory import Trajectory
 from tests.unit.built_projects import engine_of
@@ -214,6 +214,8 @@ def test_second_moments_have_to_fit_the_model() -> None:
         ({}, MissingRequirementError, "lack Adam's second moments"),
         ({"bias": torch.ones(3)}, ProjectError, "lack the parameter 'weight'"),
         ({"weight": torch.ones(3)}, ProjectError, r"shape \(3,\) and the parameter \(3, 4\)"),
+        ({"weight": torch.full((3, 4), float("nan"))}, NumericalError, "not all finite"),
+        ({"weight": -torch.ones(3, 4)}, NumericalError, "not all finite and at least zero"),
     ):
         task.checkpoints = [replace(task.checkpoints[0], second_moments=moments)]
         with pytest.raises(error, match=words):
