@@ -6,6 +6,7 @@ A user who brings a model implements nothing else. Only what was trained is attr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,8 +203,16 @@ class Task:
             raise UsageError(
                 f"Optimizer '{self.optimizer}' is not one of 'sgd', 'adam' and 'adamw': say 'unknown' for any other."
             )
-        if not all(0 <= beta < 1 for beta in self.betas) or self.epsilon < 0:
-            raise UsageError("Adam's betas must lie in [0, 1), and its epsilon must not be negative.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas) or not self.epsilon >= 0:
+            raise UsageError("Adam's two betas must lie in [0, 1), and its epsilon must not be negative.")
+        rates = [
+            *(checkpoint.learning_rate for checkpoint in self.checkpoints),
+            *self.learning_rates.values(),
+        ]
+        if not all(math.isfinite(number) and number >= 0 for number in (*rates, self.weight_decay)):
+            raise UsageError(
+                "Learning rates and weight decay must be finite and not negative: mend the record."
+            )
 
     def dataset(self, split: str) -> Dataset[Any]:
         """The dataset of ``"train"`` or ``"test"``."""

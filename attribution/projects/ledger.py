@@ -80,8 +80,14 @@ class Ledger:
             ledger = cls.read(directory)
             ledger.drop_damaged()
         else:
-            if directory.exists():
-                shutil.rmtree(directory)
+            try:
+                if directory.exists():
+                    shutil.rmtree(directory)
+            except OSError as error:
+                raise ProjectError(
+                    f"'{directory}' cannot be replaced ({error.strerror or error}): make the folder writable, or "
+                    "delete it yourself."
+                ) from error
             ledger = cls(directory, arguments, {})
         ledger.write()
         return ledger

@@ -241,3 +241,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
             engine = engine_of(tmp_path / f"{number}-{part}", lambda task=task: task)
             with pytest.raises(ProjectError, match=f"{file.name}' is not a readable safetensors file"):
                 engine.explain("1", method="ekfac", ensemble=True)
+
+
+def test_a_file_where_an_index_belongs_is_named(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path / "project", lambda: with_run([]))
+    place = engine.project.prepared_directory / "models" / "1"
+    place.parent.mkdir()
+    place.write_text("in the way")
+    with pytest.raises(ProjectError, match="cannot be replaced"):
+        engine.explain("1", method="ekfac", ensemble=True)

@@ -223,8 +223,21 @@ def test_second_moments_have_to_fit_the_model() -> None:
 
 
 def test_betas_and_epsilon_are_checked() -> None:
-    with pytest.raises(UsageError, match="betas"):
-        replace(trained_mlp(), betas=(0.9, 1.0))
+    for betas in ((0.9, 1.0), (0.9,)):
+        with pytest.raises(UsageError, match="two betas"):
+            replace(trained_mlp(), betas=betas)
+
+
+def test_rates_that_no_training_has_are_refused() -> None:
+    task = trained_mlp()
+    negative = replace(task.checkpoints[0], learning_rate=-0.1)
+    for wrong in (
+        {"weight_decay": -1.0},
+        {"learning_rates": {3: float("nan")}},
+        {"checkpoints": [negative, *task.checkpoints]},
+    ):
+        with pytest.raises(UsageError, match="finite and not negative"):
+            replace(task, **wrong)
 
 
 def test_the_diagonal_of_a_preconditioner_in_the_eigenbasis() -> None:
