@@ -377,7 +377,7 @@ class Engine:
         if not self.task.ensemble:
             raise MissingRequirementError(
                 "This project has one trained model, so there is nothing to average over: give further ones with "
-                "Task(ensemble=...)."
+                "tracefix new --ensemble or Task(ensemble=...)."
             )
         if self._ensemble is None:
             with exclusive(self.project.directory, reporter):
