@@ -137,11 +137,11 @@ def load_weights(model: nn.Module, stored: Checkpoint | TrainedModel, name: str)
         name: what they are, for messages ("checkpoint of step 100").
 
     Raises:
-        ProjectError: a name or a shape does not fit the model.
+        ProjectError: a name or a shape does not fit the model, or there is no readable file.
     """
     try:
         result = model.load_state_dict(dict(stored.tensors()), strict=False)
-    except (RuntimeError, OSError) as error:
+    except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ProjectError(
             f"The {name} does not fit the model ({first}): give weights of the same architecture."

@@ -138,8 +138,10 @@ class Engine:
         source = Source()
         engines = [self, *earlier]
         with ExitStack() as locks:
-            for engine in engines:
+            # In the same order whoever asks: two questions the other way round would wait for each other.
+            for engine in sorted(engines, key=id):
                 locks.enter_context(engine._lock)
+            for engine in engines:
                 engine._method(source.info.name)
             query = self._queries(
                 source,
@@ -375,7 +377,7 @@ class Engine:
         if not self.task.ensemble:
             raise MissingRequirementError(
                 "This project has one trained model, so there is nothing to average over: give further ones with "
-                "Task(ensemble=...)."
+                "tracefix new --ensemble or Task(ensemble=...)."
             )
         if self._ensemble is None:
             with exclusive(self.project.directory, reporter):
@@ -447,7 +449,9 @@ class Engine:
 def _scored(method: Method, queries: Sequence[Query]) -> tuple[Tensor | None, Tensor]:
     """The parts (parts, N) that scores are made of, by model or by checkpoint, and the scores (N,) themselves."""
     if len(queries) > 1:
-        return torch.stack([method.scores(query)[0] for query in queries]), method.averaged(queries)[0]
+        each = torch.stack([method.scores(query)[0] for query in queries])
+        plain = type(method).averaged is Method.averaged
+        return each, each.mean(dim=0) if plain else method.averaged(queries)[0]
     if isinstance(method, SummedMethod):
         parts = method.parts(queries[0])[:, 0]
         return parts, parts.sum(dim=0)

@@ -179,7 +179,7 @@ def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[
     first = cast(Any, task.dataset("train"))[0][0]
     if not (isinstance(first, Mapping) and "attention_mask" in first):
         return []
-    if not all(_frozen_alike(model, checkpoint) for checkpoint in task.checkpoints):
+    if not all(frozen_alike(model, checkpoint) for checkpoint in task.checkpoints):
         return []
     batch = batch_of(task, "train", _different_lengths(task)).to(device)
     for name, layers in model.named_modules():
@@ -196,7 +196,7 @@ def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[
     return []
 
 
-def _frozen_alike(model: nn.Module, checkpoint: Checkpoint) -> bool:
+def frozen_alike(model: nn.Module, checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint gives the frozen parameters the values they have in the final model."""
     tensors = checkpoint.tensors()
     return all(

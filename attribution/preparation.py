@@ -201,10 +201,23 @@ class _Preparation:
         }
         directory = self._directory / INDEX
         if not Ledger.made_from(directory, arguments) and self._directory.exists():
+            self._check_generated(set(sources))
             shutil.rmtree(self._directory)
         for leftover in self._directory.glob("**/.*.part"):
             leftover.unlink()
         return Ledger.resumed(directory, arguments)
+
+    def _check_generated(self, sources: set[str]) -> None:
+        """Refuse to delete a folder that somebody else has filled, or that a part of the project itself lies in."""
+        name = self._directory.name
+        inside = next((source for source in sources if Path(source).parts[0] == name), None)
+        ours = (self._directory / INDEX).exists() or (self._directory / "prepared.json").exists()
+        if inside is not None or (not ours and any(self._directory.iterdir())):
+            found = "files of your own" if inside is None else f"'{inside}', a part of the project"
+            raise ProjectError(
+                f"'{self._directory}' holds {found}, and everything in it would be replaced: give that folder another "
+                "name."
+            )
 
     def _write_examples(self, task: Task, reporter: Reporter) -> str:
         kinds = []

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attribution.batches import gradient_batch_size, labels_of, load_weights
 from attribution.curvature import CurvatureStore
+from attribution.frozen import frozen_alike
 from attribution.index import GradientIndex, IndexBuilder
 from attribution.methods import Method, ProjectFacts
 from attribution.preparation import INDEX
@@ -104,7 +105,8 @@ def _run(
 ) -> Run:
     trajectory = Trajectory(task, device)
     batch_size = gradient_batch_size(task)
-    facts = replace(facts, checkpoints=len(task.checkpoints), **trajectory.facts())
+    rates = tuple(float(checkpoint.learning_rate) for checkpoint in task.checkpoints)
+    facts = replace(facts, checkpoints=len(rates), learning_rates=rates, **trajectory.facts())
     loaded = Loaded(
         task=task,
         trajectory=trajectory,
@@ -125,14 +127,16 @@ def _texts(project: Project) -> Callable[[str], list[str]]:
 
 def _same_frozen(task: Task, other: Task) -> bool:
     theirs = dict(other.model.named_parameters())
-    return all(p.requires_grad or torch.equal(p, theirs[name]) for name, p in task.model.named_parameters())
+    final = all(p.requires_grad or torch.equal(p, theirs[name]) for name, p in task.model.named_parameters())
+    return final and all(frozen_alike(task.model, checkpoint) for checkpoint in other.checkpoints)
 
 
 def _digest(task: Task) -> int:
-    """CRC-32 of all weights of a run, its checkpoints included."""
-    found = 0
+    """CRC-32 of all weights of a run, and of the steps and learning rates that decide the damping in its index."""
+    found = zlib.crc32(repr([(c.step, float(c.learning_rate)) for c in task.checkpoints]).encode())
     for tensor in _weights(task):
-        found = zlib.crc32(tensor.detach().cpu().contiguous().numpy().tobytes(), found)
+        numbers = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)  # numpy has no bfloat16
+        found = zlib.crc32(numbers.numpy().tobytes(), found)
     return found
 
 

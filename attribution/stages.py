@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 
-import torch
 from torch import Tensor
 
 from attribution.capture import GradientCapture
@@ -40,6 +39,7 @@ def before(query: Query, source: Source, earlier: Loaded) -> Query:
         )
     count = len(query.targets)
     for name, vectors in arrived.items():
+        arrived[name] = vectors.to(names[name])  # the stages may lie on different devices
         if vectors.shape[1:] != names[name].shape:
             raise UsageError(
                 f"The parameter '{name}' has the shape {tuple(vectors.shape[1:])} here and "
@@ -47,7 +47,7 @@ def before(query: Query, source: Source, earlier: Loaded) -> Query:
                 "with them."
             )
     whole = {
-        name: arrived.get(name, torch.zeros(count, *p.shape, device=p.device)) for name, p in names.items()
+        name: arrived[name] if name in arrived else p.new_zeros(count, *p.shape) for name, p in names.items()
     }
     gradients: dict[int, Vectors] = {earlier.trajectory.final.number: capture.from_parameters(whole)}
     return Query(earlier, query.targets, None, query.use_index, reporter=query.reporter, _gradients=gradients)

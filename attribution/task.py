@@ -6,6 +6,7 @@ A user who brings a model implements nothing else. Only what was trained is attr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from attribution.errors import UsageError
+from attribution.errors import ProjectError, UsageError
 
 if TYPE_CHECKING:
     from attribution.frozen import FrozenPrefix
@@ -53,7 +54,11 @@ class Checkpoint:
     second_moments: Mapping[str, Tensor] | str | Path | None = None
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The parameters, read from disk if the checkpoint is a path."""
+        """The parameters, read from disk if the checkpoint is a path.
+
+        Raises:
+            ProjectError: there is no readable safetensors file.
+        """
         return _tensors(self.state_dict)
 
     def corrected_moments(self, decay: float) -> dict[str, Tensor] | None:
@@ -78,7 +83,11 @@ class TrainedModel:
     checkpoints: Sequence[Checkpoint] = ()
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The final parameters, read from disk if they are a path."""
+        """The final parameters, read from disk if they are a path.
+
+        Raises:
+            ProjectError: there is no readable safetensors file.
+        """
         return _tensors(self.state_dict)
 
 
@@ -87,7 +96,13 @@ def _tensors(given: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
         return given
     from safetensors.torch import load_file
 
-    return load_file(str(given))
+    try:
+        return load_file(str(given))
+    except Exception as error:  # safetensors raises a class of its own
+        reason = str(error) if Path(given).is_file() else "there is no such file"
+        raise ProjectError(
+            f"'{given}' is not a readable safetensors file ({reason}): put it back, or save the weights again."
+        ) from error
 
 
 def optimizer_second_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -179,6 +194,8 @@ class Task:
             raise UsageError(
                 "A task needs at least two class names: pass class_names with one name per logit."
             )
+        if not all(isinstance(trained, TrainedModel) for trained in self.ensemble):
+            raise UsageError("Each further model of an ensemble is a TrainedModel(state_dict, checkpoints).")
         self.optimizer = self.optimizer.lower()
         for name, function in self.measurements.items():
             _check_measurement(name, function)
@@ -186,8 +203,16 @@ class Task:
             raise UsageError(
                 f"Optimizer '{self.optimizer}' is not one of 'sgd', 'adam' and 'adamw': say 'unknown' for any other."
             )
-        if not all(0 <= beta < 1 for beta in self.betas) or self.epsilon < 0:
-            raise UsageError("Adam's betas must lie in [0, 1), and its epsilon must not be negative.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas) or not self.epsilon >= 0:
+            raise UsageError("Adam's two betas must lie in [0, 1), and its epsilon must not be negative.")
+        rates = [
+            *(checkpoint.learning_rate for checkpoint in self.checkpoints),
+            *self.learning_rates.values(),
+        ]
+        if not all(math.isfinite(number) and number >= 0 for number in (*rates, self.weight_decay)):
+            raise UsageError(
+                "Learning rates and weight decay must be finite and not negative: mend the record."
+            )
 
     def dataset(self, split: str) -> Dataset[Any]:
         """The dataset of ``"train"`` or ``"test"``."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.batches import evaluation_copy, load_weights
+from attribution.errors import ProjectError
 from attribution.layout import use_fast_layout
 from attribution.task import Checkpoint, Task
 
@@ -41,19 +42,30 @@ class Point:
 
 @dataclass(frozen=True)
 class MeanCheckpoint(Checkpoint):
-    """The mean of the parameters of several checkpoints."""
+    """The mean of the parameters of several checkpoints; names absent from some have there the ``final`` value."""
 
     members: tuple[Checkpoint, ...] = ()
+    final: Mapping[str, Tensor] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """The mean of what is a floating-point number; of counters the last."""
         total = dict(self.members[-1].tensors())
-        for checkpoint in self.members[:-1]:
-            for name, tensor in checkpoint.tensors().items():
-                if tensor.is_floating_point():
-                    total[name] = total[name] + tensor
+        for before, checkpoint in enumerate(self.members[-2::-1], start=1):  # one at a time in memory
+            found = checkpoint.tensors()
+            for name in {**total, **found}:
+                known = total[name] if name in total else self._final(name) * before
+                if known.is_floating_point():
+                    total[name] = known + (found[name] if name in found else self._final(name)).to(known)
         count = len(self.members)
         return {name: t / count if t.is_floating_point() else t for name, t in total.items()}
+
+    def _final(self, name: str) -> Tensor:
+        if name not in self.final:
+            raise ProjectError(
+                f"A checkpoint up to step {self.step} has a parameter '{name}' that the model lacks: give weights of "
+                "the same architecture."
+            )
+        return self.final[name]
 
     def corrected_moments(self, decay: float) -> dict[str, Tensor] | None:
         """The mean of the members' second moments, each corrected by its own step."""
@@ -164,7 +176,9 @@ class Trajectory:
         for number, group in enumerate(groups, start=len(self.points)):
             members = tuple(p.checkpoint for p in group if p.checkpoint is not None)
             last = members[-1]
-            mean = MeanCheckpoint(last.state_dict, last.learning_rate, last.step, members=members)
+            mean = MeanCheckpoint(
+                last.state_dict, last.learning_rate, last.step, members=members, final=self._final
+            )
             means.append(
                 group[0]
                 if len(group) == 1

@@ -123,7 +123,7 @@ def training_summary(manifest: Manifest) -> str:
     if optimizer == "unknown":
         return (
             f"Checkpoints at steps {steps}; how they were trained is not known (no optimizer.pt of SGD or Adam beside "
-            "them), so that source cannot run, and path can."
+            "them, or no learning rate in the log), so that source cannot run, and path can."
         )
     words = f"Checkpoints at steps {steps} of a run with {optimizer}"
     if optimizer == "sgd":

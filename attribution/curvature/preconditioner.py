@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attribution.capture import GradientCapture
-from attribution.errors import MissingRequirementError, ProjectError
+from attribution.errors import MissingRequirementError, NumericalError, ProjectError
 from attribution.task import Task
 from attribution.trajectory import Point, mean_moments
 
@@ -23,6 +23,7 @@ def preconditioner(
 
     Raises:
         MissingRequirementError: a checkpoint has no second moments.
+        NumericalError: one is NaN, infinite or negative.
         ProjectError: they do not fit the model.
     """
     checkpoints = [point.checkpoint for point in points if point.checkpoint is not None]
@@ -43,6 +44,11 @@ def preconditioner(
             raise ProjectError(
                 f"The second moments of '{name}' have the shape {tuple(moments[name].shape)} and the parameter "
                 f"{tuple(parameter.shape)}: give those of the same model."
+            )
+        if not bool((torch.isfinite(moments[name]) & (moments[name] >= 0)).all()):
+            raise NumericalError(
+                f"The second moments of '{name}' are not all finite and at least zero, so Adam's steps cannot be "
+                "followed: give those of a run that did not diverge, or use path, which does without them."
             )
     blocks = capture.from_parameters({name: tensor.unsqueeze(0) for name, tensor in moments.items()})
     result = {}

@@ -80,8 +80,14 @@ class Ledger:
             ledger = cls.read(directory)
             ledger.drop_damaged()
         else:
-            if directory.exists():
-                shutil.rmtree(directory)
+            try:
+                if directory.exists():
+                    shutil.rmtree(directory)
+            except OSError as error:
+                raise ProjectError(
+                    f"'{directory}' cannot be replaced ({error.strerror or error}): make the folder writable, or "
+                    "delete it yourself."
+                ) from error
             ledger = cls(directory, arguments, {})
         ledger.write()
         return ledger
@@ -93,8 +99,17 @@ class Ledger:
         write_text(self.directory / LEDGER, json.dumps(stored, indent=1) + "\n")
 
     def reload(self) -> None:
-        """See what other processes have added."""
-        self.files |= Ledger.read(self.directory).files
+        """See what other processes have added.
+
+        Raises:
+            ProjectError: the ledger is missing or damaged, or another process made the folder anew from something else.
+        """
+        stored = Ledger.read(self.directory)
+        if stored.arguments != self.arguments:
+            raise ProjectError(
+                f"'{self.directory}' was made anew from other weights or data meanwhile: open the project again."
+            )
+        self.files |= stored.files
 
     def add(self, name: str) -> None:
         """Enter a complete file."""

@@ -37,7 +37,10 @@ class TrainerRun:
         return float(np.interp(step, list(self.rates), list(self.rates.values()))) if self.rates else 1.0
 
     def record(self) -> TrainingRecord:
-        """What the manifest says of the run."""
+        """What the manifest says of the run.
+
+        Without any learning rate the optimizer counts as unknown: nothing says how far its steps went.
+        """
         record = TrainingRecord(
             optimizer="unknown",
             steps=self.steps,
@@ -46,7 +49,7 @@ class TrainerRun:
         )
         if self.batch_size is not None:
             record.batch_size = self.batch_size
-        if self.state is not None:
+        if self.state is not None and self.rates:
             record.optimizer = self.state.optimizer
             record.momentum = self.state.momentum
             record.weight_decay = self.state.weight_decay

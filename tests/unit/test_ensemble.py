@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from attribution import Engine, Task, TrainedModel
-from attribution.errors import MissingRequirementError, ProjectError
+from attribution import Checkpoint, Engine, Task, TrainedModel
+from attribution.errors import MissingRequirementError, ProjectError, UsageError
 from attribution.methods import ProjectFacts
+from attribution.methods.ekfac import EkfacInfluence
 from tests.unit.built_projects import engine_of
+from tests.unit.test_frozen import LAST_TWO, partly_trained
 from tests.unit.tiny_models import mlp, trained_mlp
 
 SEEDS = (0, 1, 2)
@@ -136,3 +139,114 @@ def test_a_model_of_another_architecture_is_refused(tmp_path: Path) -> None:
 
 def test_facts_count_the_models(engine: Engine, single: list[Engine]) -> None:
     assert [ProjectFacts.of(e.project).models for e in (engine, single[0])] == [3, 1]
+
+
+def with_run(checkpoints: Sequence[Checkpoint]) -> Task:
+    """A task with one further model, whose run had these checkpoints."""
+    other = TrainedModel(trained_mlp(1).model.state_dict(), checkpoints)
+    return replace(trained_mlp(), ensemble=[other])
+
+
+@pytest.mark.parametrize("method", ["tracin", "path"])
+def test_learning_rates_are_those_of_each_model(tmp_path: Path, method: str) -> None:
+    still = [replace(checkpoint, learning_rate=0.0) for checkpoint in trained_mlp(1).checkpoints]
+    engine = engine_of(tmp_path / "project", lambda: with_run(still))
+    with pytest.raises(MissingRequirementError, match=r"model 1 of the ensemble\. Every checkpoint"):
+        engine.explain("1", method=method, ensemble=True)
+
+
+def test_other_learning_rates_get_another_index(tmp_path: Path) -> None:
+    """The damping that follows from them is part of what is stored."""
+    factor = 1.0
+
+    def task() -> Task:
+        points = trained_mlp(1).checkpoints
+        return with_run([replace(c, learning_rate=c.learning_rate * factor) for c in points])
+
+    first = engine_of(tmp_path / "project", task)
+    first.explain("1", method="ekfac", ensemble=True)
+    factor = 1000.0
+    engine = Engine(first.project, device="cpu")
+    stored, fresh = (
+        engine.scores(["1"], method="ekfac", ensemble=True, use_index=use_index)
+        for use_index in (True, False)
+    )
+    assert np.allclose(stored, fresh, rtol=1e-3, atol=1e-5 * np.abs(fresh).max())
+
+
+def test_half_precision_is_read(tmp_path: Path) -> None:
+    halved = [
+        replace(c, state_dict={name: tensor.bfloat16() for name, tensor in c.tensors().items()})
+        for c in trained_mlp(1).checkpoints
+    ]
+    engine = engine_of(tmp_path / "project", lambda: with_run(halved))
+    assert np.isfinite(engine.explain("1", method="path", ensemble=True).scores).all()
+
+
+def test_an_index_made_anew_meanwhile_is_not_mixed_with_the_old(tmp_path: Path) -> None:
+    seed = 1
+
+    def task() -> Task:
+        return replace(trained_mlp(), ensemble=[TrainedModel(trained_mlp(seed).model.state_dict())])
+
+    old = engine_of(tmp_path / "project", task)
+    old.explain("1", method="ekfac", ensemble=True)
+    seed = 2
+    Engine(old.project, device="cpu").explain("1", method="trak", ensemble=True)
+    with pytest.raises(ProjectError, match="made anew from other weights or data meanwhile"):
+        old.explain("1", method="trak", ensemble=True)
+
+
+def test_each_model_is_asked_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    scores = EkfacInfluence.scores
+    monkeypatch.setattr(
+        EkfacInfluence, "scores", lambda self, query: asked.append(query) or scores(self, query)
+    )
+    engine.explain("2", method="ekfac", ensemble=True)
+    assert len(asked) == len(SEEDS)
+
+
+def test_stored_states_of_frozen_layers_need_the_same_layers_throughout_the_run(tmp_path: Path) -> None:
+    """A further model may end with the same frozen layers, and its checkpoints have others."""
+
+    def task(moved: float) -> Task:
+        whole = partly_trained(LAST_TWO)
+        points = [
+            replace(c, state_dict={n: t + moved for n, t in whole.model.state_dict().items()})
+            for c in whole.checkpoints
+        ]
+        return replace(whole, ensemble=[TrainedModel(whole.model.state_dict(), points)])
+
+    replayed = []
+    for moved in (0.0, 0.1):
+        engine = engine_of(tmp_path / str(moved), lambda moved=moved: task(moved))
+        engine.explain("1", method="grad_dot", ensemble=True)
+        replayed.append(engine._ensemble[0].loaded.task.frozen is not None)
+    assert replayed == [True, False]
+
+
+def test_a_further_model_is_a_trained_model() -> None:
+    with pytest.raises(UsageError, match="is a TrainedModel"):
+        replace(trained_mlp(), ensemble=[mlp().state_dict()])
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"nothing")
+    for number, file in enumerate([damaged, tmp_path / "missing.safetensors"]):
+        state = trained_mlp(1).model.state_dict()
+        for part, other in enumerate([TrainedModel(file), TrainedModel(state, [Checkpoint(file, 0.1, 5)])]):
+            task = replace(trained_mlp(), ensemble=[other])
+            engine = engine_of(tmp_path / f"{number}-{part}", lambda task=task: task)
+            with pytest.raises(ProjectError, match=f"{file.name}' is not a readable safetensors file"):
+                engine.explain("1", method="ekfac", ensemble=True)
+
+
+def test_a_file_where_an_index_belongs_is_named(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path / "project", lambda: with_run([]))
+    place = engine.project.prepared_directory / "models" / "1"
+    place.parent.mkdir()
+    place.write_text("in the way")
+    with pytest.raises(ProjectError, match="cannot be replaced"):
+        engine.explain("1", method="ekfac", ensemble=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from attribution import CancelToken, Engine, Project, Reporter, Task, prepare
+from attribution import CancelToken, Engine, Project, Reporter, Task, create_project, prepare
 from attribution.errors import Cancelled, ProjectError, UsageError
 from attribution.index import IndexPlan
+from attribution.projects.manifest import CheckpointRecord
 from tests.unit.built_projects import engine_of, project_of
 from tests.unit.tiny_models import (
     Pairs,
@@ -77,6 +79,21 @@ def test_a_changed_task_file_makes_a_project_unprepared(tmp_path: Path) -> None:
     assert not Project.open(project.directory).prepared
     with pytest.raises(ProjectError, match="changed since: run tracefix prepare"):
         Engine(project, device="cpu")
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_folder_that_is_called_prepared_already_is_not_deleted(tmp_path: Path, needed: bool) -> None:
+    project = project_of(tmp_path / "project", trained_mlp)
+    mine = project.prepared_directory / "weights.safetensors"
+    mine.parent.mkdir()
+    save_file(dict(trained_mlp().model.state_dict()), str(mine))
+    if needed:
+        (mine.parent / "index").mkdir()
+        record = CheckpointRecord(path="prepared/weights.safetensors", learning_rate=0.1, step=1)
+        create_project(project.directory, project.manifest.model_copy(update={"checkpoints": [record]}))
+    with pytest.raises(ProjectError, match="would be replaced: give that folder another name"):
+        prepare(Project.open(project.directory), device="cpu")
+    assert mine.exists()
 
 
 def test_a_copied_project_is_still_prepared(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from attribution.dynamics import accumulation
 from attribution.methods import availability, method_named
 from attribution.methods.source import Source
 from attribution.segments import segments_of
-from attribution.trajectory import Trajectory
+from attribution.trajectory import MeanCheckpoint, Trajectory
 from tests.unit.built_projects import engine_of
 from tests.unit.tiny_models import Pairs, labels, squared_error, trained_mlp
 from tests.unit.unrolled import distance, source_scores
@@ -242,6 +242,20 @@ def test_the_segments_of_fast_source_are_at_the_mean_of_the_parameters() -> None
     first, second = (task.checkpoints[number].tensors()["weight"] for number in (1, 2))
     assert torch.allclose(middle, (first + second) / 2)
     assert torch.equal(trajectory.model_at(trajectory.final).state_dict()["weight"], task.model.weight)
+
+
+def test_names_absent_from_a_checkpoint_count_with_their_final_value_in_the_mean() -> None:
+    task = trained_mlp()
+    whole = {name: tensor + 3.0 for name, tensor in task.model.state_dict().items()}
+    part = {"0.weight": whole["0.weight"]}
+    for states in ([whole, part, part], [part, part, whole], [part, whole, part]):
+        checkpoints = [Checkpoint(state, 0.1, step) for step, state in enumerate(states, start=1)]
+        trajectory = Trajectory(replace(task, checkpoints=checkpoints))
+        mean = MeanCheckpoint({}, 0.1, 3, members=tuple(checkpoints), final=task.model.state_dict()).tensors()
+        assert trajectory.segment_means and set(mean) == set(whole)
+        for name, tensor in task.model.state_dict().items():
+            shift = 3.0 if name in part else 1.0
+            torch.testing.assert_close(mean[name], tensor + shift)
 
 
 def test_source_says_what_it_needs(tmp_path: Path, engine: Engine) -> None:

@@ -19,7 +19,7 @@ from attribution.capture import GradientCapture
 from attribution.curvature import EKFAC
 from attribution.curvature.ekfac import EigenBlock
 from attribution.curvature.preconditioner import preconditioner
-from attribution.errors import MissingRequirementError, ProjectError, UsageError
+from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.methods import availability
 from attribution.trajectory import Trajectory
 from tests.unit.built_projects import engine_of
@@ -214,6 +214,8 @@ def test_second_moments_have_to_fit_the_model() -> None:
         ({}, MissingRequirementError, "lack Adam's second moments"),
         ({"bias": torch.ones(3)}, ProjectError, "lack the parameter 'weight'"),
         ({"weight": torch.ones(3)}, ProjectError, r"shape \(3,\) and the parameter \(3, 4\)"),
+        ({"weight": torch.full((3, 4), float("nan"))}, NumericalError, "not all finite"),
+        ({"weight": -torch.ones(3, 4)}, NumericalError, "not all finite and at least zero"),
     ):
         task.checkpoints = [replace(task.checkpoints[0], second_moments=moments)]
         with pytest.raises(error, match=words):
@@ -221,8 +223,21 @@ def test_second_moments_have_to_fit_the_model() -> None:
 
 
 def test_betas_and_epsilon_are_checked() -> None:
-    with pytest.raises(UsageError, match="betas"):
-        replace(trained_mlp(), betas=(0.9, 1.0))
+    for betas in ((0.9, 1.0), (0.9,)):
+        with pytest.raises(UsageError, match="two betas"):
+            replace(trained_mlp(), betas=betas)
+
+
+def test_rates_that_no_training_has_are_refused() -> None:
+    task = trained_mlp()
+    negative = replace(task.checkpoints[0], learning_rate=-0.1)
+    for wrong in (
+        {"weight_decay": -1.0},
+        {"learning_rates": {3: float("nan")}},
+        {"checkpoints": [negative, *task.checkpoints]},
+    ):
+        with pytest.raises(UsageError, match="finite and not negative"):
+            replace(task, **wrong)
 
 
 def test_the_diagonal_of_a_preconditioner_in_the_eigenbasis() -> None:

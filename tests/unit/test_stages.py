@@ -262,3 +262,25 @@ def test_a_circle_of_stages_is_refused(linked: Callable[[str | None], Project]) 
     project = linked(".")
     with pytest.raises(ProjectError, match="would be a stage before itself"):
         project.earlier_stages()
+
+
+def test_two_questions_that_cross_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Each asks for the other's stage: both have to take the two engines in the same order."""
+    fine, pre = stages(tmp_path)
+    taken: list[str] = []
+
+    class Recorded:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __enter__(self) -> None:
+            taken.append(self.name)
+
+        def __exit__(self, *problem: object) -> None: ...
+
+    fine._lock, pre._lock = Recorded("fine"), Recorded("pre")
+    fine.explain_stage("0", [pre])
+    one = taken.copy()
+    taken.clear()
+    pre.explain_stage("0", [fine])
+    assert sorted(one) == ["fine", "pre"] and one == taken

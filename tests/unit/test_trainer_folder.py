@@ -221,6 +221,13 @@ def test_without_the_optimizer_it_is_unknown(made: Made) -> None:
     assert manifest.checkpoints[0].learning_rate > 0
 
 
+def test_without_any_learning_rate_the_optimizer_counts_as_unknown(made: Made) -> None:
+    """No log, and the schedule has ended: nothing says how far the steps went, so source must not guess."""
+    made.state(STEPS, log_history=[])
+    manifest = recorded(made)
+    assert manifest.training.optimizer == "unknown" and not manifest.training.learning_rates
+
+
 def of_another_model(made: Made) -> None:
     other = nn.Linear(3, 2)
     torch.save(torch.optim.AdamW(other.parameters()).state_dict(), made.checkpoint(STEPS) / "optimizer.pt")
