@@ -60,8 +60,12 @@ class GradientIndex:
 
     def dots(self, point: int, queries: Tensor) -> Tensor:
         """Inner products (Q, N) of queries (Q, width; see `Coordinates.query`) with the training gradients."""
-        parts = [queries @ rows.T for rows in self._gradients(point)]
-        return torch.cat(parts, dim=1).cpu() * self.array(point, "lengths")
+        found = torch.empty(len(queries), self._examples)
+        start = 0
+        for rows in self._gradients(point):
+            found[:, start : start + len(rows)] = queries @ rows.T
+            start += len(rows)
+        return found * self.array(point, "lengths")
 
     def self_dots(self, point: int) -> Tensor:
         """g_iᵀ (H + λI)⁻¹ g_i (N,), with the damping λ of the preparation: the squared length of the stored row."""
@@ -88,12 +92,22 @@ class GradientIndex:
         return [shard_name(point, number) for number in range(count)]
 
     def _gradients(self, point: int) -> Iterator[Tensor]:
-        """Unit rows (rows, width) of one shard after another, in float32 on the device."""
+        """Unit rows (rows, width) of one shard after another, in float32 on the device; each is valid until the next.
+
+        One buffer serves all of them: of buffers that come and go with the answers, the memory stays in pieces that no
+        further one fits into, and it grows with the index.
+        """
         on_processor = torch.device(self._device).type == "cpu"
+        buffer = torch.empty(0)
         for name in self._shards(point):
             rows = self._resident.get(name)
             if rows is None:
                 rows = read_shard(self.ledger.verified(name), "gradients").to(self._device)
                 if not on_processor:  # the bus to an accelerator is slower than any query
                     self._resident[name] = rows
-            yield rows.float()
+            if rows.dtype == torch.float32:
+                yield rows
+                continue
+            if len(buffer) < len(rows):
+                buffer = torch.empty(rows.shape, device=rows.device)
+            yield buffer[: len(rows)].copy_(rows)
