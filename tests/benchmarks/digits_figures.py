@@ -36,10 +36,9 @@ def planted_share(engine: Engine, method: str) -> dict[str, float]:
     """Share of planted label errors among the strongest culprits."""
     examples = engine.project.examples("train")
     planted = (examples["label"] != examples["original_label"]).to_numpy()
-    shares = []
-    for wrong in engine.project.mispredictions():
-        culprits = engine.explain(wrong["id"], method=method).culprits(TOP)
-        shares.append(float(np.mean([planted[card["position"]] for card in culprits])))
+    # All at once: the index of `digits` leaves nothing out, and iterative solves share their passes.
+    scores = engine.scores([wrong["id"] for wrong in engine.project.mispredictions()], method=method)
+    shares = planted[np.argsort(-scores, axis=1, kind="stable")[:, :TOP]].mean(axis=1).tolist()
     return mean_with_error(shares)
 
 
