@@ -24,6 +24,8 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +57,10 @@ def main() -> None:
         torch.set_num_threads(1)
         fashion = fashion_folder(arguments.fashion)
         for name in chosen_settings(arguments.settings, fashion):
-            run = trained_run(SETTINGS[name], cache_folder(arguments.cache), fashion)
+            train = partial(trained_run, SETTINGS[name], cache_folder(arguments.cache), fashion)
+            run = train()
             truth = retrained(run, cache_folder(arguments.cache))
-            found = measure(run, truth, arguments.parts, arguments.peers, arguments.methods)
+            found = measure(run, truth, arguments.parts, arguments.peers, arguments.methods, train)
             results = written()  # only now: another run may have added to it meanwhile
             before = results["settings"].get(name, {})
             if "comparison" in found and arguments.methods:
@@ -92,7 +95,12 @@ def chosen_settings(asked: list[str], fashion: Path | None) -> list[str]:
 
 
 def measure(
-    run: Run, truth: Truth, parts: tuple[str, ...], peers: str | None, methods: list[str] | None
+    run: Run,
+    truth: Truth,
+    parts: tuple[str, ...],
+    peers: str | None,
+    methods: list[str] | None,
+    other_run: Callable[[int], Run],
 ) -> dict[str, Any]:
     """Everything about one setting that the parts ask for."""
     setting = run.setting
@@ -106,7 +114,7 @@ def measure(
         "agreement": {m: agreement(truth, run.queries(m)) for m in MEASUREMENTS},
     }
     if "comparison" in parts:
-        found["comparison"] = compare(run, truth, peers, methods)
+        found["comparison"] = compare(run, truth, peers, methods, other_run=other_run)
         found["comparison"]["versions"] |= {"python": platform.python_version(), "torch": torch.__version__}
     if "studies" in parts:
         found["studies"] = study(run, truth)

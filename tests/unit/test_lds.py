@@ -134,15 +134,16 @@ def test_captums_tracing_in_its_own_process_equals_ours(run: Run, task: Task, tm
     write_problem(problem, problem_of(run, "margin"))
     answer = ask("captum_tracin", problem, tmp_path / "answer.npz", sys.executable)
     assert torch.allclose(
-        answer.scores, ours.scores("tracin", task, run.queries("margin")).float(), rtol=1e-4, atol=1e-6
+        answer.scores, ours.scores("tracin", [task], run.queries("margin")).float(), rtol=1e-4, atol=1e-6
     )
 
 
 def test_every_method_and_every_study_gives_finite_figures(run: Run, task: Task, cache: Path) -> None:
     truth = retrained(run, cache, progress=False)
+    runs = [task, *(task_of(trained_run(TINY, cache, seed=seed)) for seed in range(2, 6))]
     marks = {}
     for name in ours.methods_for(TINY.parameters):
-        scores = ours.scores(name, task, run.queries("loss"))
+        scores = ours.scores(name, runs, run.queries("loss"))
         assert scores.shape == (TINY.train_size, TINY.queries), name
         assert bool(torch.isfinite(scores).all()), name
         marks[name] = lds(truth, run.queries("loss"), scores)

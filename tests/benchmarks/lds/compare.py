@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from .exchange import Answer, Problem, read_answer, write_problem
 from .ours import OURS, methods_for, scores
 from .peers.registry import DATTRI_CG, KRONFLUENCE, PEERS
 from .queries import MEASUREMENTS
-from .run import Run
+from .run import SEED, Run
 from .task import named, task_of
 from .timing import timed
 from .truth import Truth
@@ -33,20 +33,26 @@ class PeerError(Exception):
 
 
 def compare(
-    run: Run, truth: Truth, peers_python: str | None, methods: Sequence[str] | None = None
+    run: Run,
+    truth: Truth,
+    peers_python: str | None,
+    methods: Sequence[str] | None = None,
+    *,
+    other_run: Callable[[int], Run],
 ) -> dict[str, Any]:
     """Results by measurement and method: ``lds``, ``standard_error``, ``seconds``, and times the two reference peers'.
 
     Args:
         peers_python: the Python of the peers' environment; None leaves the peers out.
         methods: of ours alone, by name; the reference peers then run for the ratios only.
+        other_run: the same training from seed 2, 3, ..., for ensembles.
     """
     results: dict[str, Any] = {"versions": {}}
     asked = methods_for(run.setting.parameters)
     asked = asked if methods is None else [name for name in asked if name in methods]
     names = list(PEERS) if methods is None else [DATTRI_CG, KRONFLUENCE]
     for measurement in MEASUREMENTS:
-        found = _ours(run, truth, measurement, asked)
+        found = _ours(run, truth, measurement, asked, other_run)
         if peers_python is not None:
             found |= _peers(run, truth, measurement, peers_python, results["versions"], names)
         for method in found.values():
@@ -67,11 +73,16 @@ def merged(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _ours(run: Run, truth: Truth, measurement: str, names: Sequence[str]) -> dict[str, Any]:
-    task, queries = task_of(run), run.queries(measurement)
+def _ours(
+    run: Run, truth: Truth, measurement: str, names: Sequence[str], other_run: Callable[[int], Run]
+) -> dict[str, Any]:
+    queries = run.queries(measurement)
+    tasks = [task_of(run)]
+    most = max((OURS[name].models for name in names), default=1)
+    tasks += [task_of(other_run(SEED + number)) for number in range(1, most)]
     found = {}
     for name in names:
-        given, seconds = timed(lambda name=name: scores(name, task, queries))
+        given, seconds = timed(lambda name=name: scores(name, tasks, queries))
         marks = {key: _number(value) for key, value in lds(truth, queries, given).items()}
         found[name] = {"title": OURS[name].title, **marks, "seconds": seconds}
         _say(run, measurement, found[name])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -36,12 +36,14 @@ class Asked:
         method: makes it.
         refine: whether the exact curvature is inverted, by conjugate gradients.
         every_checkpoint: whether ``path`` looks at all of them instead of its three.
+        models: how many runs, from as many seeds, the scores are averaged over.
     """
 
     title: str
     method: Callable[[], Method]
     refine: bool = False
     every_checkpoint: bool = False
+    models: int = 1
 
 
 def _named(name: str) -> Callable[[], Method]:
@@ -83,6 +85,13 @@ OURS: dict[str, Asked] = {
     "path_6_cg": Asked(
         "path, 6 checkpoints, refined (CG)", _named("path"), refine=True, every_checkpoint=True
     ),
+    "trak_5_runs": Asked("trak, 5 runs", _named("trak"), models=5),
+    "ekfac_5_runs": Asked("ekfac, 5 runs", _named("ekfac"), models=5),
+    "source_5_runs": Asked("source, L = 1, 5 runs", _source(1), models=5),
+    "path_5_runs": Asked("path, 3 checkpoints, 5 runs", _named("path"), models=5),
+    "path_cg_5_runs": Asked(
+        "path, 3 checkpoints, refined (CG), 5 runs", _named("path"), refine=True, models=5
+    ),
 }
 
 NOT_APPLICABLE = {"bm25", "turnover_dropout"}
@@ -91,7 +100,9 @@ NOT_APPLICABLE = {"bm25", "turnover_dropout"}
 LARGEST_REFINED = 20_000
 """Parameters of a model up to which the slower methods are asked here."""
 
-SLOW = {"lissa", "exact", "cg", "path_cg", "path_6_cg"}
+SLOW = {"lissa", "exact", "cg", "path_cg", "path_6_cg"} | {
+    name for name, asked in OURS.items() if asked.models > 1
+}
 
 
 def methods_for(parameters: int) -> list[str]:
@@ -99,14 +110,21 @@ def methods_for(parameters: int) -> list[str]:
     return [name for name in OURS if parameters <= LARGEST_REFINED or name not in SLOW]
 
 
-def scores(name: str, task: Task, queries: Queries) -> Tensor:
-    """Scores (N, Q), positive where training on the example pushed the measurement up."""
+def scores(name: str, tasks: Sequence[Task], queries: Queries) -> Tensor:
+    """Scores (N, Q), positive where training on the example pushed the measurement up.
+
+    Args:
+        tasks: the runs, the explained one first; ensembles take more than that.
+    """
     asked = OURS[name]
     method = asked.method()
-    with loaded_for(task, every_checkpoint=asked.every_checkpoint) as loaded:
-        method.fit(loaded, SILENT)
-        query = Query(loaded, targets_of(queries), use_index=False, refine=asked.refine)
-        return method.scores(query).T
+    with ExitStack() as stack:
+        asking = []
+        for task in tasks[: asked.models]:
+            loaded = stack.enter_context(loaded_for(task, every_checkpoint=asked.every_checkpoint))
+            method.fit(loaded, SILENT)
+            asking.append(Query(loaded, targets_of(queries), use_index=False, refine=asked.refine))
+        return method.averaged(asking).T
 
 
 @contextmanager

@@ -47,12 +47,12 @@ class Run:
         return self.data.test_inputs[self.positions]
 
 
-def trained_run(setting: Setting, cache: Path, fashion: Path | None = None) -> Run:
-    """The run of a setting, trained once and kept in the cache."""
+def trained_run(setting: Setting, cache: Path, fashion: Path | None = None, seed: int = SEED) -> Run:
+    """The run of a setting, trained once and kept in the cache; ensembles have others, from other seeds."""
     data = load_data(setting, fashion)
-    file = setting_folder(cache, setting) / "run.npz"
+    file = setting_folder(cache, setting) / ("run.npz" if seed == SEED else f"run-{seed}.npz")
     if not file.exists():
-        save_arrays(file, _train(setting, data))
+        save_arrays(file, _train(setting, data, seed))
     stored = load_arrays(file)
     return Run(
         setting=setting,
@@ -69,9 +69,9 @@ def trained_run(setting: Setting, cache: Path, fashion: Path | None = None) -> R
     )
 
 
-def _train(setting: Setting, data: Data) -> dict[str, np.ndarray]:
+def _train(setting: Setting, data: Data, seed: int) -> dict[str, np.ndarray]:
     everything = torch.arange(setting.train_size).unsqueeze(0)
-    final, snapshots = train_many(setting, data, everything, SEED, keep=setting.checkpoint_steps)
+    final, snapshots = train_many(setting, data, everything, seed, keep=setting.checkpoint_steps)
     logits = forward(final, data.test_inputs.unsqueeze(0))[0]
     positions, predicted = mispredictions_first(logits, data.test_labels, setting.queries)
     arrays = {
