@@ -1,0 +1,1 @@
+"""One fix as a page that can be mailed."""
