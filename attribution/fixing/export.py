@@ -46,12 +46,22 @@ class Exported:
     difference: float
 
 
-def export_fix(engine: Engine, fix_id: str, directory: Path, *, reporter: Reporter = SILENT) -> Exported:
+def export_fix(
+    engine: Engine,
+    fix_id: str,
+    directory: Path,
+    *,
+    edits_file: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> Exported:
     """Write a fix of the history into a new folder, whole or not at all.
 
     ``edits.csv`` has a row for each edit; ``model.safetensors`` the patched weights, got by replaying the recipe,
     with config and tokenizer or image processor where it is a transformers model; ``fix.json`` the record;
     ``README.txt`` the command that repeats it and how to load it.
+
+    Args:
+        edits_file: where the table of edits will lie, for the command; in ``directory`` if not given.
 
     Raises:
         NotFoundError: no such fix.
@@ -71,7 +81,7 @@ def export_fix(engine: Engine, fix_id: str, directory: Path, *, reporter: Report
             _copy_input_files(project.resolve(source.model), place)
         record = json.dumps(fix.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
         (place / "fix.json").write_text(record + "\n", encoding="utf-8")
-        command = replay_command(project.directory, fix, directory.absolute() / EDITS_FILE)
+        command = replay_command(project.directory, fix, edits_file or directory.absolute() / EDITS_FILE)
         (place / "README.txt").write_text(_readme(project, fix, replayed, command), encoding="utf-8")
         files = sorted(file.name for file in place.iterdir())
         reporter(1.0, "Writing the model")

@@ -38,7 +38,8 @@ def bars(
         if after is not None
         else ""
     )
-    return f'<table class="bars" aria-label="{escape(label)}">{rows}</table>{legend}{more}'
+    kind = "bars single" if after is None else "bars"
+    return f'<table class="{kind}" aria-label="{escape(label)}">{rows}</table>{legend}{more}'
 
 
 def _class_row(name: str, before: float, after: float | None, true: str, predicted: str) -> str:

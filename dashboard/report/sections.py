@@ -68,8 +68,9 @@ def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
         f"<p>Of all training examples these {len(cards)} pushed the model most towards "
         f"{_chip(fix.before.predicted, 'culprit')}, strongest first.{escape(flagged)}</p>"
         + _grid(_culprit(card, kind, largest) for card in cards)
-        + f'<p class="muted small">Bars compare the estimated influence on {escape(explanation.measurement_words)} '
-        f"(method: {escape(fix.method)}); the longest stands for {largest:+.2g}.</p>"
+        + f'<p class="muted small">The longer the bar, the stronger the push, as far as it can be '
+        f"estimated: influence on {escape(explanation.measurement_words)} by the method {escape(fix.method)}, "
+        f"{largest:+.2g} for the first.</p>"
     )
 
 
