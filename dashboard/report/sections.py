@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -67,7 +67,7 @@ def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
     return (
         f"<p>Of all training examples these {len(cards)} pushed the model most towards "
         f"{_chip(fix.before.predicted, 'culprit')}, strongest first.{escape(flagged)}</p>"
-        + _grid(_culprit(card, kind, largest) for card in cards)
+        + _grid((_culprit(card, kind, largest) for card in cards), "even")
         + f'<p class="muted small">The longer the bar, the stronger the push, as far as it can be '
         f"estimated: influence on {escape(explanation.measurement_words)} by the method {escape(fix.method)}, "
         f"{largest:+.2g} for the first.</p>"
@@ -85,7 +85,7 @@ def _culprit(card: dict[str, Any], kind: str, largest: float) -> str:
     return (
         f"{shown(kind, card['input'], 'Training example ' + card['id'])}"
         f'<span class="track"><span class="fill culprit" style="width:{share:.1f}%"></span></span>'
-        f'<p class="small">labelled “{escape(card["label"])}” <span class="muted">{escape(card["id"])}</span></p>'
+        f'<p class="small">labelled “{escape(card["label"])}” <span class="id muted">{escape(card["id"])}</span></p>'
         f"{suspicion}"
     )
 
@@ -101,7 +101,7 @@ def changes(project: Project, fix: FixRecord, explanation: Explanation | None) -
         items.append(
             f"{shown(project.kind, card['input'], f'Training example {edit.train_id}')}"
             f'<p class="small"><b>{_DONE[edit.action]}</b>: {now} '
-            f'<span class="muted">{escape(edit.train_id)}</span></p>'
+            f'<span class="id muted">{escape(edit.train_id)}</span></p>'
             f'<p class="small muted">{escape(reason[:1].upper() + reason[1:])}</p>'
         )
     count, step = len(fix.edits), f"{fix.steps} small fine-tuning step{'s' if fix.steps != 1 else ''}"
@@ -114,7 +114,7 @@ def changes(project: Project, fix: FixRecord, explanation: Explanation | None) -
     return (
         f"<p>A copy of the model took {step} on {'these' if count > 1 else 'this'} {count:,} training "
         f"example{'s' if count > 1 else ''}{beside}. The model itself was not touched, nor were the data.</p>"
-        f"{_grid(items, wide=True)}{cut}"
+        f"{_grid(items, 'wide')}{cut}"
     )
 
 
@@ -135,8 +135,8 @@ def outcome(fix: FixRecord) -> str:
         for title, curve_points in runs
     )
     return (
-        f"<p>{escape(controls_sentence(fix))} A control takes the same steps on other training examples: if it does "
-        "as well, the chosen ones were nothing special.</p>"
+        "<p>A control takes the same steps on other training examples: if it does as well, the chosen ones were "
+        f"nothing special. Here: <b>{escape(controls_sentence(fix))}</b></p>"
         + bars(
             fix.before.probabilities,
             after=fix.after.probabilities,
@@ -233,7 +233,7 @@ def _effects(project: Project, fix: FixRecord, title: str, ids: list[str], empty
         cards.append(
             f"{shown(project.kind, example['input'], f'Test example {example_id}')}"
             f'<p class="small">“{escape(example["predicted"])}” → <b>“{escape(now)}”</b></p>'
-            f'<p class="small muted">{escape(example_id)}</p>'
+            f'<p class="id small muted">{escape(example_id)}</p>'
         )
     if not cards:
         return f'{heading}<p class="muted">{escape(empty)}</p>'
@@ -262,9 +262,10 @@ def _chip(text: str, tone: str) -> str:
     return f'<span class="chip {tone}">{escape(text)}</span>'
 
 
-def _grid(cards: Any, *, wide: bool = False) -> str:
+def _grid(cards: Iterable[str], width: str = "") -> str:
+    """Cards side by side; ``width`` is a class of the style that says how wide they are."""
     items = "".join(f"<li>{card}</li>" for card in cards)
-    return f'<ul class="grid{" wide" if wide else ""}">{items}</ul>'
+    return f'<ul class="grid {width}">{items}</ul>'
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str, numbers: int) -> str:
