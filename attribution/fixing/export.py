@@ -134,8 +134,10 @@ def _readme(project: Project, fix: FixRecord, replayed: Replayed, command: str) 
     versions = ", ".join(f"{name} {number}" for name, number in fix.versions.items()) or "not recorded"
     return f"""A fix of test example {fix.test_id} of the project {project.title}
 
-The model here is the project's model after {steps} of fine-tuning on {len(fix.edits)} training examples. It is not a
-retrained model. Test example {fix.test_id} {outcome}.
+The model here is the project's model after {steps} of fine-tuning on {len(fix.edits)} training examples.
+It is not a retrained model.
+
+Test example {fix.test_id} {outcome}.
 Test accuracy: {100 * fix.accuracy_before:.2f} % before, {100 * fix.accuracy_after:.2f} % after; \
 {len(fix.newly_fixed)} other predictions fixed, {len(fix.newly_broken)} broken.
 {exactness}

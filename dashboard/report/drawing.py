@@ -10,7 +10,7 @@ from dashboard.views.accuracy import percent
 from dashboard.views.classes import shown_classes
 
 WIDTH, HEIGHT = 300.0, 190.0
-LEFT, RIGHT, TOP, BOTTOM = 40.0, 12.0, 12.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 12.0, 12.0, 36.0
 MOST_MARKS = 12
 """Steps up to which each has a mark on the curve."""
 
@@ -73,7 +73,7 @@ def curve(points: Sequence[CurvePoint], *, longest: int, label: str) -> str:
     grid = "".join(_level(share) for share in (0.0, 0.5, 1.0))
     every = -(-longest // MOST_TICKS)
     ticks = "".join(
-        f'<text x="{_x(step, longest):.1f}" y="{HEIGHT - 14}" text-anchor="middle">{step}</text>'
+        f'<text x="{_x(step, longest):.1f}" y="{HEIGHT - 20}" text-anchor="middle">{step}</text>'
         for step in range(0, longest + 1, every)
     )
     lines = "".join(
@@ -94,7 +94,7 @@ def curve(points: Sequence[CurvePoint], *, longest: int, label: str) -> str:
     middle = (LEFT + WIDTH - RIGHT) / 2
     return (
         f'<svg class="curve" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(label)}">'
-        f'{grid}{ticks}<text x="{middle:.1f}" y="{HEIGHT - 1}" text-anchor="middle">fine-tuning step</text>'
+        f'{grid}{ticks}<text x="{middle:.1f}" y="{HEIGHT - 5}" text-anchor="middle">fine-tuning step</text>'
         f"{lines}</svg>"
     )
 

@@ -59,7 +59,7 @@ def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
         return f"<p>By {escape(fix.method)}, no training example pushed the model to this mistake.</p>"
     suspected = sum(card["suspected_label_error"] for card in cards)
     flagged = (
-        f" Of {suspected} of them the label looks wrong: the model itself says another class."
+        f" {suspected} of them look{'s' if suspected == 1 else ''} mislabelled: the model itself says another class."
         if suspected
         else ""
     )
