@@ -17,7 +17,7 @@ from dashboard.report.page import LARGEST
 from dashboard.views.accuracy import percent
 from dashboard.views.fixes import controls_sentence, steps_sentence
 from tests.browser.conftest import Server
-from tests.browser.screens import SCREENSHOTS, heading, rows
+from tests.browser.screens import SCREENSHOTS, heading, rows, screenshot
 
 MADE = 120_000.0
 
@@ -82,6 +82,7 @@ def test_report_and_export_are_downloaded_from_the_preview(
     page.get_by_role("button", name="Export", exact=True).click()
     with page.expect_download() as export:
         page.get_by_role("button", name=re.compile("Download export")).click(timeout=MADE)
+    screenshot(page, "preview-downloads")
     export.value.save_as(tmp_path / "export.zip")
     with zipfile.ZipFile(tmp_path / "export.zip") as archive:
         assert {f"{kept.fix_id}/{name}" for name in ("edits.csv", "model.safetensors", "README.txt")} <= set(
@@ -95,4 +96,5 @@ def test_report_is_downloaded_from_the_history(page: Page, kept: FixRecord) -> N
     row.get_by_role("button", name=re.compile("^Report")).click()
     with page.expect_download() as report:
         page.get_by_role("button", name=re.compile("Download report")).click(timeout=MADE)
+    screenshot(page, "history-downloads")
     assert report.value.suggested_filename == f"{kept.fix_id}.html"
