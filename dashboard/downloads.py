@@ -107,7 +107,6 @@ def _ready(fix: FixRecord, kind: str, file: Path) -> None:
         mime=media_type,
         key=f"download-{kind}",
         icon=":material/download:",
-        type="primary",
         on_click="ignore",
     )
 
