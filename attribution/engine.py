@@ -19,7 +19,7 @@ from attribution.breakdown import Breakdown, break_down
 from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
-from attribution.fixing import FixRequest, FixSettings, run_fix, suggested_edits
+from attribution.fixing import FixRequest, FixSettings, Replayed, run_fix, run_replay, suggested_edits
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
@@ -330,6 +330,18 @@ class Engine:
                 batch_size=self._loaded.batch_size,
                 reporter=reporter.share(0.2, 1.0),
             )
+
+    def replay(self, fix_id: str, *, reporter: Reporter = SILENT) -> Replayed:
+        """The patched model of a fix of the history, made again from its recipe and compared with its record.
+
+        Raises:
+            NotFoundError: no such fix, or its examples are gone.
+            ProjectError: model or data changed since, or the replay does not give the recorded result.
+        """
+        fix = self.project.history.get(fix_id)
+        with self._lock:
+            model = self._loaded.trajectory.model_at(self._loaded.trajectory.final)
+            return run_replay(self.project, self.task, model, fix, device=self.device, reporter=reporter)
 
     # -- inside -------------------------------------------------------------------------------------------------
 

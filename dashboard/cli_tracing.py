@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attribution.errors import ProjectError, UsageError
-from attribution.fixing import STRATEGIES, FixSettings, check_strategy
+from attribution.fixing import STRATEGIES, FixSettings, check_strategy, read_edits
 from dashboard.cli_options import (
     JsonOption,
     ProjectArgument,
@@ -168,6 +168,12 @@ def fix(
         str | None,
         typer.Option("--train-ids", metavar="a,b", help="These training examples instead of --top."),
     ] = None,
+    edits: Annotated[
+        Path | None,
+        typer.Option(
+            "--edits", metavar="FILE", help="These edits instead: an edits.csv of `tracefix export`."
+        ),
+    ] = None,
     steps: Annotated[
         int, typer.Option("--steps", min=1, metavar="N", help="Fine-tuning steps at most.")
     ] = FixSettings.steps,
@@ -177,8 +183,9 @@ def fix(
 ) -> None:
     """Fix one prediction in a few fine-tuning steps on a copy of the model, next to controls; keep the result."""
     chosen = separated("--train-ids", train_ids)
-    if chosen and top is not None:
-        raise UsageError("--top and --train-ids exclude each other: give one of them.")
+    if [chosen, top, edits].count(None) < 2:
+        raise UsageError("--top, --train-ids and --edits exclude one another: give one of them.")
+    given = None if edits is None else read_edits(edits)
     with working() as reporter:
         check_strategy(strategy)  # better said now than after minutes of preparing
         ready, rest = opened(project, place(context, projects), reporter)
@@ -188,6 +195,7 @@ def fix(
         record = Engine(ready).fix(
             test_id,
             strategy=strategy,
+            edits=given,
             train_ids=chosen,
             top=FixSettings.top if top is None else top,
             steps=steps,

@@ -10,11 +10,24 @@ from typing import TYPE_CHECKING
 from attribution.lazy import lazily
 
 if TYPE_CHECKING:
+    from attribution.fixing.command import EDITS_FILE, read_edits, replay_command
+    from attribution.fixing.export import Exported, export_fix
     from attribution.fixing.fix import FixRequest, run_fix
+    from attribution.fixing.reasons import edit_reasons, explanation_of
+    from attribution.fixing.replay import Replayed, run_replay
     from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy
     from attribution.fixing.strategies import suggested_edits
 
 _HOME = {
+    "EDITS_FILE": "attribution.fixing.command",
+    "read_edits": "attribution.fixing.command",
+    "replay_command": "attribution.fixing.command",
+    "Exported": "attribution.fixing.export",
+    "export_fix": "attribution.fixing.export",
+    "edit_reasons": "attribution.fixing.reasons",
+    "explanation_of": "attribution.fixing.reasons",
+    "Replayed": "attribution.fixing.replay",
+    "run_replay": "attribution.fixing.replay",
     "FixRequest": "attribution.fixing.fix",
     "run_fix": "attribution.fixing.fix",
     "FixSettings": "attribution.fixing.settings",
@@ -23,6 +36,22 @@ _HOME = {
     "suggested_edits": "attribution.fixing.strategies",
 }
 
-__all__ = ["STRATEGIES", "FixRequest", "FixSettings", "check_strategy", "run_fix", "suggested_edits"]
+__all__ = [
+    "EDITS_FILE",
+    "STRATEGIES",
+    "Exported",
+    "FixRequest",
+    "FixSettings",
+    "Replayed",
+    "check_strategy",
+    "edit_reasons",
+    "explanation_of",
+    "export_fix",
+    "read_edits",
+    "replay_command",
+    "run_fix",
+    "run_replay",
+    "suggested_edits",
+]
 
 __getattr__ = lazily(__name__, _HOME)

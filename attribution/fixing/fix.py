@@ -23,6 +23,7 @@ from attribution.progress import Reporter
 from attribution.projects import ControlRecord, Edit, FixRecord, Project
 from attribution.projects.records import Belief, ClassAccuracy, CurvePoint
 from attribution.task import Task
+from attribution.versions import library_versions
 
 REPLAYED = 32
 """Random training examples whose loss may be added to that of the chosen ones, to hold the rest in place."""
@@ -46,6 +47,17 @@ class FixRequest:
     seed: int
 
 
+@dataclass(frozen=True)
+class CarriedOut:
+    """The fine-tuning of a request: what was aimed at, the edited positions with their labels, recipe and descent."""
+
+    target: Target
+    positions: list[int]
+    labels: list[int]
+    recipe: Recipe
+    run: Descent
+
+
 def run_fix(
     project: Project,
     task: Task,
@@ -65,25 +77,10 @@ def run_fix(
         NumericalError: fine-tuning diverged.
     """
     started = time.perf_counter()
-    row = project.predictions("test").iloc[request.position]
-    true, predicted = int(row["label"]), int(row["predicted"])
+    carried = carry_out(project, task, model, request, device=device, reporter=reporter.share(0.0, 0.3))
+    target, positions, labels = carried.target, carried.positions, carried.labels
+    recipe, run = carried.recipe, carried.run
     test_id = str(project.predictions("test").index[request.position])
-    if true == predicted:
-        raise UsageError(f"The test example '{test_id}' is predicted right already: choose a misprediction.")
-    positions, labels = _edited(project, task, request.edits)
-    target = Target(batch_of(task, "test", [request.position]).to(device), true, predicted)
-    examples = _relabelled(task, positions, labels, device)
-    replayed, watched = _random_slices(task, positions, request.seed)
-    recipe, run = line_search(
-        task,
-        model,
-        examples,
-        target,
-        batch_of(task, "train", replayed).to(device),
-        batch_of(task, "train", watched).to(device),
-        max_steps=request.max_steps,
-        reporter=reporter.share(0.0, 0.3),
-    )
     test_labels = project.predictions("test")["label"].to_numpy()
     before = project.predictions("test")["predicted"].to_numpy()
 
@@ -116,7 +113,7 @@ def run_fix(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         project=project.name,
         test_id=test_id,
-        true=names[true],
+        true=names[target.true],
         strategy=request.strategy,
         method=request.method,
         measurement=request.measurement,
@@ -147,7 +144,43 @@ def run_fix(
             for p, c in zip(effects.newly_broken, effects.newly_broken_as, strict=True)
         },
         controls=controls,
+        versions=library_versions(),
     )
+
+
+def carry_out(
+    project: Project,
+    task: Task,
+    model: nn.Module,
+    request: FixRequest,
+    *,
+    device: torch.device,
+    reporter: Reporter,
+) -> CarriedOut:
+    """The fine-tuning of a fix alone, without controls and side effects: what replaying a recipe repeats.
+
+    Raises:
+        As `run_fix`.
+    """
+    row = project.predictions("test").iloc[request.position]
+    true, predicted = int(row["label"]), int(row["predicted"])
+    if true == predicted:
+        test_id = project.predictions("test").index[request.position]
+        raise UsageError(f"The test example '{test_id}' is predicted right already: choose a misprediction.")
+    positions, labels = _edited(project, task, request.edits)
+    target = Target(batch_of(task, "test", [request.position]).to(device), true, predicted)
+    replayed, watched = _random_slices(task, positions, request.seed)
+    recipe, run = line_search(
+        task,
+        model,
+        _relabelled(task, positions, labels, device),
+        target,
+        batch_of(task, "train", replayed).to(device),
+        batch_of(task, "train", watched).to(device),
+        max_steps=request.max_steps,
+        reporter=reporter,
+    )
+    return CarriedOut(target, positions, labels, recipe, run)
 
 
 def _edited(project: Project, task: Task, edits: list[Edit]) -> tuple[list[int], list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,3 +61,39 @@ def write_text(target: Path, text: str) -> None:
     """Write a text file atomically."""
     with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def building(directory: Path, *, occupied: str) -> Iterator[Path]:
+    """Give a temporary folder beside ``directory`` to fill; on success it becomes ``directory``, whole.
+
+    On any error, a cancellation included, the folder is removed and ``directory`` is as it was before.
+
+    Args:
+        occupied: what to do where ``directory`` already holds something, for the message.
+
+    Raises:
+        ProjectError: ``directory`` already holds something, or the place cannot be written.
+    """
+    directory = directory.absolute()
+    _refuse_occupied(directory, occupied)
+    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _refuse_occupied(directory, occupied)
+        if directory.exists():
+            directory.rmdir()
+        temporary.rename(directory)
+    except OSError as error:
+        raise ProjectError(
+            f"Cannot write '{directory}' ({error.strerror or error}): make the folder writable, free some "
+            "space, or choose another place."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_occupied(directory: Path, occupied: str) -> None:
+    if directory.is_symlink() or directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
+        raise ProjectError(f"'{directory}' already exists: {occupied}.")

@@ -96,6 +96,8 @@ class FixRecord(BaseModel):
     newly_broken_as: dict[str, str] = Field(default_factory=dict)
     """What the newly broken are predicted as now, by id; empty in histories from before it was recorded."""
     controls: list[ControlRecord]
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of Tracefix and what it ran on; empty in histories from before they were recorded."""
     note: str = ""
     state: Literal["preview", "kept"] = "preview"
 

@@ -11,6 +11,7 @@ from attribution.errors import TracefixError
 from attribution.projects import FixRecord
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened, current_project
+from dashboard.downloads import downloads, start_download
 from dashboard.heading import page_heading
 from dashboard.messages import calm, escaped, problem, stop_with, way_out
 from dashboard.state import go, link
@@ -18,7 +19,9 @@ from dashboard.views.fixes import result_chip
 
 DELETED = "deleted fix"
 ANNOTATED = "fix whose note is open"
+CARRIED = "fix that is downloaded"
 LONGEST_NOTE = 2000
+ACTIONS = ("report", "export", "note", "delete")
 
 
 def act(opened: Opened, name: str, fix_id: str) -> None:
@@ -28,6 +31,9 @@ def act(opened: Opened, name: str, fix_id: str) -> None:
         st.session_state[DELETED] = (opened.reference, fix_id)
     elif name == "note":
         st.session_state[ANNOTATED] = fix_id
+    elif name in ("report", "export"):
+        st.session_state[CARRIED] = fix_id
+        start_download(opened, fix_id, name)
 
 
 def restore(opened: Opened, fix_id: str) -> None:
@@ -78,7 +84,7 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         "recipe": f"{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}",
         "note": fix.note,
         "when": datetime.fromisoformat(fix.created).astimezone().strftime("%Y-%m-%d %H:%M"),
-        "actions": [{"name": "note", "label": "Note"}, {"name": "delete", "label": "Delete"}],
+        "actions": [{"name": name, "label": name.capitalize()} for name in ACTIONS],
     }
     if fix.test_id in opened.project.predictions("test").index:
         cells["example"] = opened.project.example("test", fix.test_id)["input"]
@@ -119,6 +125,11 @@ try:
 except TracefixError as error:
     stop_with(str(error), title="The history cannot be read")
 undo_bar(opened)
+carried = [fix for fix in fixes if fix.fix_id == st.session_state.get(CARRIED)]
+if carried:
+    with st.container(border=True, key="download-bar"):
+        st.caption(f"Fix of test example {escaped(carried[0].test_id)}")
+        downloads(opened, carried[0])
 if fixes:
     fix_table(opened, fixes)
 else:

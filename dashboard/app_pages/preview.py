@@ -10,6 +10,7 @@ from attribution.errors import NotFoundError, TracefixError
 from attribution.projects import FixRecord
 from dashboard.components.belief import belief
 from dashboard.current import Opened, current_project
+from dashboard.downloads import downloads
 from dashboard.engines import job_queue
 from dashboard.explaining import Question, question_of
 from dashboard.fix_panels import comparison, curves_of, newly_broken, newly_fixed, per_class
@@ -235,6 +236,7 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
         else:
             clear_places(2)  # Keep and Discard of the fix that was shown before
 if fix is not None:
+    downloads(opened, fix)
     draw_fix(opened, fix)
 elif job is not None:
     while_running(job, partial(not_finished, opened, job))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dashboard.components.mounting import register
-
-SHOWN_CLASSES = 8
+from dashboard.views.classes import shown_classes
 
 _mount = register("belief")
 
@@ -31,12 +30,7 @@ def belief(
         input: the example as a person sees it; None leaves it out.
         size: edge of a picture, in CSS pixels.
     """
-    largest = {name: max(p, 0.0 if after is None else after[name]) for name, p in probabilities.items()}
-    ranked = sorted(largest, key=lambda name: -largest[name])
-    shown = [name for name in ranked if name in {true, predicted}]
-    shown += [name for name in ranked if name not in shown][: max(0, SHOWN_CLASSES - len(shown))]
-    shown.sort(key=lambda name: -largest[name])
-    rest = [name for name in ranked if name not in shown]
+    shown, rest = shown_classes(probabilities, true=true, predicted=predicted, after=after)
     _mount(
         key=key,
         data={
@@ -52,11 +46,6 @@ def belief(
                 {"name": name, "before": probabilities[name], "after": None if after is None else after[name]}
                 for name in shown
             ],
-            "rest": _rest_words(len(rest), largest[rest[0]]) if rest else "",
+            "rest": rest,
         },
     )
-
-
-def _rest_words(count: int, largest: float) -> str:
-    bound = f"at most {100 * largest:.1f} %" if largest >= 0.001 else "below 0.1 %"
-    return f"{count} further class{'es' if count > 1 else ''}, {'each ' if count > 1 else ''}{bound}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from attribution import Engine
 from attribution.projects import Project
-from tests.app.drawn_pages import OpenPage, shown, until_shown
+from tests.app.drawn_pages import PATIENCE, OpenPage, shown, until_shown
 
 
 def calm(app: AppTest) -> bool:
@@ -269,3 +270,15 @@ def test_a_preview_can_be_opened_by_its_link(previewed: Callable[[], AppTest], o
     app = open_page("preview", project="digits", fix=fix_id)
     assert calm(app)
     assert shown(app, "comparison") is not None
+
+
+def test_report_and_export_are_made_in_the_background(previewed: Callable[[], AppTest]) -> None:
+    app = previewed()
+    for made, kind in enumerate(("report", "export"), start=1):
+        app.button(key=f"make-{kind}").click().run()
+        deadline = time.monotonic() + PATIENCE
+        while len(app.get("download_button")) < made:
+            assert time.monotonic() < deadline, [error.value for error in app.error]
+            app.run()
+    labels = [button.label for button in app.get("download_button")]
+    assert [label.split(" (")[0] for label in labels] == ["Download report", "Download export"]

@@ -24,9 +24,13 @@ from tests.command_line import CommandLine
         ("./missing/folder", "There is no directory"),
     ],
 )
-@pytest.mark.parametrize("command", ["mispredictions", "prepare", "explain", "fix"])
-def test_unknown_project(tracefix: CommandLine, command: str, project: str, hint: str) -> None:
-    example = ["1"] if command in {"explain", "fix"} else []
+@pytest.mark.parametrize("command", ["mispredictions", "prepare", "explain", "fix", "report", "export"])
+def test_unknown_project(
+    tracefix: CommandLine, tmp_path: Path, command: str, project: str, hint: str
+) -> None:
+    example = {"explain": ["1"], "fix": ["1"]}.get(command, [])
+    if command in {"report", "export"}:
+        example = ["fix-1", "--output", str(tmp_path / "out")]
     assert hint in tracefix.refused(command, project, *example)
 
 
@@ -74,6 +78,10 @@ def test_unknown_measurements_and_training_examples(tracefix: CommandLine, prepa
         ["fix", "digits", "1", "--steps", "0"],
         ["fix", "digits", "1", "--top", "3", "--train-ids", "a"],
         ["fix", "digits", "1", "--train-ids", " , "],
+        ["fix", "digits", "1", "--train-ids", "a", "--edits", "edits.csv"],
+        ["fix", "digits", "1", "--edits", "missing.csv"],
+        ["export", "digits", "fix-1"],
+        ["report", "digits", "--output", "report.html"],
         ["prepare", "digits", "--device", "abacus"],
         ["prepare", "digits", "--precision", "fp8"],
         ["prepare", "digits", "--methods", ","],

@@ -1,0 +1,94 @@
+"""The command line that makes a recorded fix again. Light: no torch."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from attribution.errors import UsageError
+from attribution.projects import Edit, FixRecord
+
+EDITS_FILE = "edits.csv"
+
+COLUMNS = ("id", "action", "old label", "new label", "reason")
+"""Of `EDITS_FILE`."""
+
+_ACTIONS = {"helpers": "upweight", "relabel": "relabel"}
+"""What each strategy does with the training examples it is given."""
+
+
+def said_by_ids(fix: FixRecord) -> bool:
+    """Whether strategy and training ids alone say the edits: one action for all, and ids without commas."""
+    action = _ACTIONS.get(fix.strategy)
+    return all(
+        edit.action == action
+        and (edit.action != "relabel" or edit.label == fix.true)
+        and edit.train_id == edit.train_id.strip()
+        and edit.train_id
+        and "," not in edit.train_id
+        for edit in fix.edits
+    )
+
+
+def replay_command(project: str | Path, fix: FixRecord, edits_file: str | Path = EDITS_FILE) -> str:
+    """``tracefix fix …`` with the recorded edits, steps and seed, quoted for a POSIX shell.
+
+    Args:
+        edits_file: where the exported edits lie; named where strategy and ids do not say the edits.
+    """
+    options = ["--strategy", fix.strategy]
+    if said_by_ids(fix):
+        options += ["--train-ids", ",".join(edit.train_id for edit in fix.edits)]
+    else:
+        options += ["--edits", str(edits_file)]
+    options += ["--steps", str(fix.max_steps), "--seed", str(fix.seed)]
+    what = [str(project), fix.test_id]
+    if fix.test_id.startswith("-"):  # else it would be read as an option
+        return shlex.join(["tracefix", "fix", *options, "--", *what])
+    return shlex.join(["tracefix", "fix", *what, *options])
+
+
+def read_edits(file: Path) -> list[Edit]:
+    """The edits of an exported ``edits.csv``: columns id, action and, where relabelled, new label.
+
+    Raises:
+        UsageError: no such file, or a row that is no edit.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"'{file}' cannot be read ({error}): give the edits.csv of an export.") from error
+    return [_edit(file, number, row) for number, row in enumerate(rows, start=2)]
+
+
+def _edit(file: Path, line: int, row: dict[str, str]) -> Edit:
+    train_id, action, label = (row.get(name) or "" for name in ("id", "action", "new label"))
+    if not train_id or action not in ("upweight", "relabel", "remove") or (action == "relabel" and not label):
+        raise UsageError(
+            f"'{file}' line {line} is no edit: give an id, an action (upweight, relabel or remove) and, to "
+            "relabel, the new label."
+        )
+    return Edit(train_id=train_id, action=action, label=label if action == "relabel" else None)  # type: ignore[arg-type]
+
+
+def edit_rows(fix: FixRecord, labels: Sequence[str], reasons: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of `EDITS_FILE`; ``labels`` are those the examples have now, both in the order of the edits."""
+    return [
+        dict(
+            zip(
+                COLUMNS,
+                (edit.train_id, edit.action, old, _new_label(edit, old), reason),
+                strict=True,
+            )
+        )
+        for edit, old, reason in zip(fix.edits, labels, reasons, strict=True)
+    ]
+
+
+def _new_label(edit: Edit, old: str) -> str:
+    if edit.action == "remove":
+        return ""
+    return edit.label if edit.action == "relabel" and edit.label is not None else old

@@ -1,0 +1,94 @@
+"""Making the model of a recorded fix again, from its recipe: weights are not stored, the recipe is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from attribution.errors import ProjectError
+from attribution.fixing.descent import Descent, Target
+from attribution.fixing.fix import FixRequest, carry_out
+from attribution.progress import Reporter
+from attribution.projects import FixRecord, Project
+from attribution.task import Task
+
+SAME_MODEL = 1e-3
+"""The prediction before may differ by so much from that of the record: batches and devices round differently."""
+
+SAME_RESULT = 1e-5
+"""Largest difference of a probability at which a replay still counts as the recorded fix."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The patched model, in evaluation mode, and the largest difference of a probability from the record.
+
+    On the device and with the number of threads that the fix was made with, the difference is zero.
+    """
+
+    model: nn.Module
+    difference: float
+
+
+def run_replay(
+    project: Project,
+    task: Task,
+    model: nn.Module,
+    fix: FixRecord,
+    *,
+    device: torch.device,
+    reporter: Reporter,
+) -> Replayed:
+    """Carry the recorded edits out again on a copy of ``model`` and compare every step with the record.
+
+    Raises:
+        ProjectError: model or data changed since, or the replay does not give the recorded result.
+        NotFoundError: an example of the record is no longer in the project.
+    """
+    position = project.position("test", fix.test_id)
+    _check_same_model(project, fix, position)
+    request = FixRequest(
+        position=position,
+        strategy=fix.strategy,
+        edits=list(fix.edits),
+        method=fix.method,
+        measurement=fix.measurement,
+        max_steps=fix.max_steps,
+        seed=fix.seed,
+    )
+    carried = carry_out(project, task, model, request, device=device, reporter=reporter)
+    difference = _difference(carried.run, carried.target, fix, project.class_names)
+    if difference is None or difference > SAME_RESULT:
+        reached = float(carried.run.probabilities[-1, carried.target.true])
+        raise ProjectError(
+            f"Replaying {fix.fix_id} on {device} gives '{fix.true}' a probability of {reached:.6f} after "
+            f"{carried.run.steps} steps instead of {fix.after.probabilities[fix.true]:.6f} after {fix.steps} as "
+            f"recorded on {fix.device}: replay it on that device and with the versions it was made with, or make "
+            "the fix anew."
+        )
+    return Replayed(carried.run.model, difference)
+
+
+def _check_same_model(project: Project, fix: FixRecord, position: int) -> None:
+    row = project.predictions("test").iloc[position]
+    now = {name: float(row[f"p_{number}"]) for number, name in enumerate(project.class_names)}
+    then = fix.before.probabilities
+    if now.keys() != then.keys() or max(abs(now[name] - then[name]) for name in now) > SAME_MODEL:
+        raise ProjectError(
+            f"The model or the data of project '{project.name}' changed since {fix.fix_id} was made: make the fix "
+            "anew."
+        )
+
+
+def _difference(run: Descent, target: Target, fix: FixRecord, names: list[str]) -> float | None:
+    """Largest absolute difference of a probability at any step; None where the steps themselves differ."""
+    if run.steps != fix.steps:
+        return None
+    rows: list[list[float]] = run.probabilities.tolist()
+    pairs = [(rows[0][number], fix.before.probabilities[name]) for number, name in enumerate(names)]
+    pairs += [(rows[-1][number], fix.after.probabilities[name]) for number, name in enumerate(names)]
+    for row, point in zip(rows, fix.probability_per_step, strict=True):
+        pairs += [(row[target.true], point.true), (row[target.predicted], point.predicted_before)]
+    return max(abs(mine - recorded) for mine, recorded in pairs)

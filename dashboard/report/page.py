@@ -1,0 +1,133 @@
+"""A fix as one self-contained HTML page for people who see it for the first time: a story in five steps.
+
+Everything on it is inert: users' texts and class names are escaped, and the page forbids itself scripts and network.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from attribution.explanation import Explanation
+from attribution.fixing import replay_command
+from attribution.projects import FixRecord, Project
+from dashboard.report.sections import belief, changes, cost, mistake, outcome, reasons
+from dashboard.views.accuracy import percent, points
+from dashboard.views.fixes import controls_sentence, harm_sentence, steps_sentence
+
+LARGEST = 6_000_000
+"""Bytes of a page; pictures are thumbnails and lists are cut, so that mail takes it."""
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -> str:
+    """The page of a fix; without an ``explanation``, the examples behind the mistake are left out.
+
+    Raises:
+        NotFoundError: the test example or a training example is no longer in the project.
+    """
+    title = f"Why “{fix.before.predicted}” instead of “{fix.true}”, and what a fix does"
+    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    steps = [
+        ("What went wrong", mistake(project, fix)),
+        ("Why: the training examples behind it", reasons(fix, explanation, project.kind)),
+        ("What was changed", changes(project, fix, explanation)),
+        ("What that did, beside its controls", outcome(fix)),
+        ("What it cost elsewhere", cost(project, fix)),
+    ]
+    sections = "".join(
+        f'<section id="step-{number}"><h2><span class="number">{number}</span>{escape(heading)}</h2>{body}</section>'
+        for number, (heading, body) in enumerate(steps, start=1)
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="Tracefix">
+<title>{escape(title)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="eyebrow">{escape(project.title)} · test example {escape(fix.test_id)}</p>
+<h1>{escape(title)}</h1>
+<p class="lead"><b>{escape(steps_sentence(fix))}</b> {escape(controls_sentence(fix))}</p>
+{_harm(fix)}
+{_figures(fix)}
+</header>
+{sections}
+<section id="belief"><h2>How far to believe this</h2>{belief(fix, explanation)}</section>
+<section id="recipe"><h2>Recipe, to make it again</h2>{_recipe(project, fix)}</section>
+</main>
+<footer>
+Made with Tracefix from {escape(fix.fix_id)}, {escape(_day(fix))}. This page is one file: it needs no network.
+</footer>
+</body>
+</html>
+"""
+
+
+def _harm(fix: FixRecord) -> str:
+    harm = harm_sentence(fix)
+    return "" if harm is None else f'<p class="warning"><b>Warning.</b> {escape(harm)}</p>'
+
+
+def _figures(fix: FixRecord) -> str:
+    low, high = fix.accuracy_interval
+    became = "" if fix.after.predicted == fix.before.predicted else f" → {escape(fix.after.predicted)}"
+    figures = [
+        ("Predicted class", f"{escape(fix.before.predicted)}{became}", f"true class: {escape(fix.true)}"),
+        (
+            f"Probability of {escape(fix.true)}",
+            f"{percent(fix.before.probabilities[fix.true])} → {percent(fix.after.probabilities[fix.true])}",
+            f"after {fix.steps} step{'s' if fix.steps != 1 else ''}",
+        ),
+        (
+            "Test accuracy",
+            percent(fix.accuracy_after),
+            f"{points(fix.accuracy_after - fix.accuracy_before)} (95 %: {points(low)} to {points(high)})",
+        ),
+        (
+            "Other predictions",
+            f"{len(fix.newly_fixed):,} fixed, {len(fix.newly_broken):,} broken",
+            f"of {sum(line.count for line in fix.per_class):,} test examples",
+        ),
+    ]
+    return (
+        '<dl class="figures">'
+        + "".join(
+            f'<div><dt>{name}</dt><dd>{value}</dd><dd class="muted small">{below}</dd></div>'
+            for name, value, below in figures
+        )
+        + "</dl>"
+    )
+
+
+def _recipe(project: Project, fix: FixRecord) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in fix.versions.items()) or "not recorded"
+    facts = [
+        ("Strategy", fix.strategy),
+        ("Method and measurement", f"{fix.method}, {fix.measurement}"),
+        (
+            "Fine-tuning",
+            f"{fix.steps} of at most {fix.max_steps} steps, learning rate {fix.learning_rate:.2g}",
+        ),
+        ("Replayed beside them", f"{fix.replayed or 'no'} random training examples"),
+        ("Seed and device", f"{fix.seed}, {fix.device}"),
+        ("Made", f"{_day(fix)}, in {fix.seconds:.1f} s"),
+        ("Versions", versions),
+        *([("Note", fix.note)] if fix.note else []),
+    ]
+    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in facts)
+    command = escape(replay_command(project.name, fix))
+    return f'<table class="facts">{rows}</table><pre class="command">{command}</pre>'
+
+
+def _day(fix: FixRecord) -> str:
+    return fix.created[:16].replace("T", " ") + " UTC"
