@@ -19,7 +19,14 @@ from attribution.breakdown import Breakdown, break_down
 from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
-from attribution.fixing import FixRequest, FixSettings, run_fix, suggested_edits
+from attribution.fixing import (
+    FixRequest,
+    FixSettings,
+    check_strategy,
+    run_fix,
+    strategy_of,
+    suggested_edits,
+)
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
@@ -282,13 +289,15 @@ class Engine:
         ensemble: bool = False,
         steps: int = FixSettings.steps,
         seed: int = FixSettings.seed,
+        guard: int | None = FixSettings.guard,
         reporter: Reporter = SILENT,
     ) -> FixRecord:
         """Fine-tune a copy of the model on chosen training examples until the test example is predicted right.
 
-        ``edits`` say exactly what to do; else ``train_ids`` with the strategy's action; else the strategy's own
-        suggestion from the explanation by ``method`` (averaged over the ``ensemble``, if asked). The result is not
-        saved.
+        ``edits`` say exactly what to do (``strategy`` then only how examples are removed, see `strategy_of`); else
+        ``train_ids`` with the strategy's action; else the strategy's own suggestion from the explanation by ``method``
+        (averaged over the ``ensemble``, if asked). With a ``guard`` it ends before a step that would break more than so
+        many other test predictions. The result is not saved.
 
         Raises:
             NotFoundError: no such test or training example, strategy or method.
@@ -297,10 +306,21 @@ class Engine:
         """
         if top < 1 or steps < 1:
             raise UsageError("--top and --steps must be at least 1.")
+        if guard is not None and guard < 0:
+            raise UsageError("--guard must be at least 0: the number of other predictions that may break.")
         position = self.project.position("test", test_id)
         name = method or default_method(self.facts)
         with self._lock:
-            if edits is None:
+            check_strategy(strategy)
+            if edits is not None:
+                strategy = strategy_of(edits, strategy)
+            elif strategy == "test":
+                if train_ids is not None:
+                    raise UsageError(
+                        "The strategy 'test' trains on the test example itself: leave --train-ids out."
+                    )
+                edits = []
+            else:
                 explanation = self.explain(
                     test_id,
                     method=name,
@@ -319,16 +339,18 @@ class Engine:
                 measurement=measurement,
                 max_steps=steps,
                 seed=seed,
+                guard=guard,
             )
+            final = self._loaded.trajectory.final
             return run_fix(
                 self.project,
                 self.task,
-                self._loaded.trajectory.model_at(self._loaded.trajectory.final),
+                self._loaded.trajectory.model_at(final),
                 self._representations(),
                 request,
                 device=self.device,
-                batch_size=self._loaded.batch_size,
                 reporter=reporter.share(0.2, 1.0),
+                moments=final.checkpoint.corrected_moments(self.task.betas[1]) if final.checkpoint else None,
             )
 
     # -- inside -------------------------------------------------------------------------------------------------

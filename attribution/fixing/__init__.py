@@ -11,7 +11,7 @@ from attribution.lazy import lazily
 
 if TYPE_CHECKING:
     from attribution.fixing.fix import FixRequest, run_fix
-    from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy
+    from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy, strategy_of
     from attribution.fixing.strategies import suggested_edits
 
 _HOME = {
@@ -20,9 +20,18 @@ _HOME = {
     "FixSettings": "attribution.fixing.settings",
     "STRATEGIES": "attribution.fixing.settings",
     "check_strategy": "attribution.fixing.settings",
+    "strategy_of": "attribution.fixing.settings",
     "suggested_edits": "attribution.fixing.strategies",
 }
 
-__all__ = ["STRATEGIES", "FixRequest", "FixSettings", "check_strategy", "run_fix", "suggested_edits"]
+__all__ = [
+    "STRATEGIES",
+    "FixRequest",
+    "FixSettings",
+    "check_strategy",
+    "run_fix",
+    "strategy_of",
+    "suggested_edits",
+]
 
 __getattr__ = lazily(__name__, _HOME)
