@@ -100,6 +100,8 @@ def run_fix(
         right = np.flatnonzero((test_labels == before) & (np.arange(len(before)) != request.position))
         guard = Guard(task, request.guard, right.tolist(), device, PREDICTION_BATCH)
     optimization = Optimization.of(task, moments)
+    if not objective.continued:
+        optimization = optimization.from_standstill()
     recipe, run = line_search(
         task,
         model,

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from attribution.batches import Batch, batch_of
 from attribution.errors import UsageError
+from attribution.fixing.settings import UNLEARNING_CAP
 from attribution.task import LossFunction, Task
 
 
 class Unlearnable(UsageError):
-    """No example is believed by the model more than a uniform guess would."""
+    """The model believes no example enough for there to be anything to unlearn."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Unlearned:
 
     Args:
         batch: B examples.
-        cap: loss of a uniform guess (all logits equal) for each, (B,).
-        below: which of them the model believes more than that before the first step, (B,); the others are left alone.
+        cap: `UNLEARNING_CAP` times the loss of a uniform guess (all logits equal) for each, (B,).
+        below: which of them have a smaller loss before the first step, (B,); the others are left alone.
     """
 
     batch: Batch
@@ -36,12 +37,12 @@ class Unlearned:
         """Raises `Unlearnable` where every example has the cap's loss already."""
         with torch.no_grad():
             logits = task.logits(model, batch.inputs)
-            cap = task.loss(torch.zeros_like(logits), batch.labels)
+            cap = UNLEARNING_CAP * task.loss(torch.zeros_like(logits), batch.labels)
             below = task.loss(logits, batch.labels) < cap
         if not bool(below.any()):
             raise Unlearnable(
-                "The model gives the labels of these training examples no more than a uniform guess would, so there "
-                "is nothing to unlearn: remove or relabel them, or choose others."
+                "The model does not believe the labels of these training examples anyway, so there is nothing to "
+                "unlearn: remove or relabel them, or choose others."
             )
         return cls(batch, cap, below)
 
@@ -71,6 +72,11 @@ class Objective:
     trained: Batch | None = None
     unlearned: Unlearned | None = None
     rest: Sequence[Batch] = ()
+
+    @property
+    def continued(self) -> bool:
+        """Whether this is nothing but more training on the rest."""
+        return self.trained is None and self.unlearned is None
 
     @property
     def replayed(self) -> int:

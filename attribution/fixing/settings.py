@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 STRATEGIES = {
     "helpers": "trains a little more on the helpers of the true class",
     "relabel": "trains a little on the culprits, relabelled to the true class",
-    "unlearn": "takes the culprits back by ascending on their loss, up to that of a uniform guess",
+    "unlearn": "takes the culprits back: a little ascent on their loss, up to a cap",
     "remove": "trains on a little without the culprits",
     "test": "trains on the test example itself: a control, the most that fine-tuning can do",
 }
 """What each strategy does, by name."""
+
+
+UNLEARNING_CAP = 2.0
+"""Ascent ends at this multiple of a uniform guess's loss: at a probability of C^-2 for the label, of C classes.
+
+Measured on digits over 39 mispredictions: at 1, culprits that the model half believes already (many label errors) are
+left alone, and 62 % of the mispredictions are fixed, 18 other predictions broken each; at 2, 85 % and 14; at 4, 87 %
+and 21.
+"""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def candidates(
     Descending on examples may do without replay; ascending never does, and continued training is nothing but replay,
     at a rate that the training record knows.
     """
-    if objective.trained is None and objective.unlearned is None:
+    if objective.continued:
         highest = _highest_rate(task)
         if highest > 0:
             return [Recipe(highest * factor, True) for factor in CONTINUED_FACTORS]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from attribution.errors import UsageError
 from attribution.explanation import Explanation
-from attribution.fixing.settings import FixSettings, check_strategy
+from attribution.fixing.settings import UNLEARNING_CAP, FixSettings, check_strategy
 from attribution.projects import Edit, Project
 from attribution.projects.records import Action
 
@@ -35,8 +35,7 @@ def suggested_edits(
     ``helpers`` takes the strongest helpers of the true class as they are labelled, leaving out those that look
     mislabelled (the model predicts another class for them); ``relabel`` the strongest culprits of any other class,
     relabelled to the true class; ``remove`` the strongest culprits; ``unlearn`` the strongest culprits whose label the
-    model gives more than a uniform guess would, as nothing can be unlearned of the others. ``test`` needs no training
-    example.
+    model believes enough to unlearn it (`UNLEARNING_CAP`). ``test`` needs no training example.
 
     Raises:
         NotFoundError: no such strategy or training example.
@@ -79,11 +78,11 @@ def suggested_edits(
 
 
 def _believed(project: Project, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the model gives each training label more than a uniform guess would (N,)."""
+    """Whether the model gives each training label a probability above that of the cap of unlearning (N,)."""
     table = project.predictions("train")
     classes = len(project.class_names)
     chances = table[[f"p_{number}" for number in range(classes)]].to_numpy()
-    believed: NDArray[np.bool_] = chances[np.arange(len(labels)), labels] > 1 / classes
+    believed: NDArray[np.bool_] = chances[np.arange(len(labels)), labels] > classes**-UNLEARNING_CAP
     return believed
 
 
