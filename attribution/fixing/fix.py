@@ -91,7 +91,7 @@ def run_fix(
         apart = apart + [position for control in sets for position in control.positions]
     slices = Slices.drawn(task.size("train"), apart, request.seed)
     objective = treatment.objective(
-        task, model, target, slices.replayed, max_steps=request.max_steps, device=device
+        task, model, target, slices.others(strategy), max_steps=request.max_steps, device=device
     )
     test_labels = project.predictions("test")["label"].to_numpy()
     before = project.predictions("test")["predicted"].to_numpy()
@@ -219,7 +219,12 @@ def _control_run(
 ) -> Descent:
     try:
         objective = treatment.objective(
-            task, model, target, slices.replayed, max_steps=request.max_steps, device=device
+            task,
+            model,
+            target,
+            slices.others(treatment.strategy),
+            max_steps=request.max_steps,
+            device=device,
         )
         return descend(
             task,

@@ -67,11 +67,13 @@ class Objective:
         trained: examples to descend on, with the labels to train them with.
         unlearned: examples to ascend on.
         rest: batches of other training examples to descend on, one a step in turn: they hold the rest in place.
+        needs_rest: whether nothing is to be done without them.
     """
 
     trained: Batch | None = None
     unlearned: Unlearned | None = None
     rest: Sequence[Batch] = ()
+    needs_rest: bool = False
 
     @property
     def continued(self) -> bool:

@@ -103,8 +103,8 @@ def candidates(
 ) -> list[Recipe]:
     """The recipes worth trying, in the order in which they are tried.
 
-    Descending on examples may do without replay; ascending never does, and continued training is nothing but replay,
-    at a rate that the training record knows.
+    Descending on examples may do without replay; ascending and leaving out never do, and continued training is nothing
+    but replay, at a rate that the training record knows.
     """
     if objective.continued:
         highest = _highest_rate(task)
@@ -113,7 +113,7 @@ def candidates(
         base = first_order_scale(task, model, objective, target, optimization).learning_rate()
         return [Recipe(base * factor, True) for factor in HELD_FACTORS]
     base = first_order_scale(task, model, objective.without_rest(), target, optimization).learning_rate()
-    if objective.unlearned is not None:
+    if objective.needs_rest:
         return [Recipe(base * factor, True) for factor in HELD_FACTORS]
     return [Recipe(base * factor, False) for factor in FACTORS] + [
         Recipe(base * factor, True) for factor in REPLAY_FACTORS

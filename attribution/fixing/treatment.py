@@ -94,7 +94,7 @@ class Treatment:
         """
         if self.strategy == "test":
             batch = Batch(target.batch.positions, target.batch.inputs, torch.tensor([target.true]).to(device))
-            return Objective(batch, None, self._replay(task, others, device))
+            return Objective(batch, rest=self._replay(task, others, device))
         out = [p for p, action in zip(self.positions, self.actions, strict=True) if action == "remove"]
         kept = [
             (p, label)
@@ -105,13 +105,13 @@ class Treatment:
             _labelled(task, [p for p, _ in kept], [label for _, label in kept], device) if kept else None
         )
         if not out:
-            return Objective(trained, None, self._replay(task, others, device))
+            return Objective(trained, rest=self._replay(task, others, device))
         if self.strategy == "unlearn":
             unlearned = Unlearned.of(task, model, batch_of(task, "train", out).to(device))
-            return Objective(trained, unlearned, self._replay(task, others, device))
+            return Objective(trained, unlearned, self._replay(task, others, device), needs_rest=True)
         excluded = set(self.positions)
         rest = [p for p in others if p not in excluded][: max_steps * task.batch_size]
-        return Objective(trained, None, Drawn(task, rest, task.batch_size, device))
+        return Objective(trained, None, Drawn(task, rest, task.batch_size, device), needs_rest=True)
 
     def _replay(self, task: Task, others: Sequence[int], device: torch.device) -> list[Batch]:
         positions = list(others[:REPLAYED])
@@ -120,10 +120,19 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Slices:
-    """Random training examples, apart from each other: to replay (in random order) and to watch for harm."""
+    """Random training examples in random order: to replay and, apart from those, to watch for harm.
+
+    ``unwatched`` are those to replay with the taken examples among them, in the order of the draw.
+    """
 
     replayed: list[int]
     watched: list[int]
+    unwatched: list[int]
+
+    def others(self, strategy: str) -> list[int]:
+        """What an objective of this strategy may replay: of `remove` all that it does not itself leave out, so that a
+        control that leaves out others trains on the chosen ones."""
+        return self.unwatched if strategy == "remove" else self.replayed
 
     @classmethod
     def drawn(cls, size: int, taken: Sequence[int], seed: int) -> Slices:
@@ -132,7 +141,12 @@ class Slices:
         order = np.random.default_rng([seed, 1]).permutation(size)
         others = [int(p) for p in order if int(p) not in excluded] or list(taken)
         watched = others[max(len(others) - HELD_OUT, len(others) // 2, 1) :] or others
-        return cls(others[: len(others) - len(watched)] or others, watched)
+        hidden = set(watched) if len(watched) < len(others) else set()
+        return cls(
+            others[: len(others) - len(watched)] or others,
+            watched,
+            [int(p) for p in order if int(p) not in hidden],
+        )
 
 
 def _labelled(task: Task, positions: list[int], labels: list[int], device: torch.device) -> Batch:
