@@ -290,6 +290,7 @@ class Engine:
         steps: int = FixSettings.steps,
         seed: int = FixSettings.seed,
         guard: int | None = FixSettings.guard,
+        controls: bool = True,
         reporter: Reporter = SILENT,
     ) -> FixRecord:
         """Fine-tune a copy of the model on chosen training examples until the test example is predicted right.
@@ -297,7 +298,8 @@ class Engine:
         ``edits`` say exactly what to do (``strategy`` then only how examples are removed, see `strategy_of`); else
         ``train_ids`` with the strategy's action; else the strategy's own suggestion from the explanation by ``method``
         (averaged over the ``ensemble``, if asked). With a ``guard`` it ends before a step that would break more than so
-        many other test predictions. The result is not saved.
+        many other test predictions. Without ``controls`` a fix shows nothing about the chosen examples: leave them out
+        only where they are compared otherwise. The result is not saved.
 
         Raises:
             NotFoundError: no such test or training example, strategy or method.
@@ -340,6 +342,7 @@ class Engine:
                 max_steps=steps,
                 seed=seed,
                 guard=guard,
+                controls=controls,
             )
             final = self._loaded.trajectory.final
             return run_fix(

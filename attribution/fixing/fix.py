@@ -45,6 +45,7 @@ class FixRequest:
     max_steps: int
     seed: int
     guard: int | None = None
+    controls: bool = True
 
 
 def run_fix(
@@ -137,7 +138,7 @@ def run_fix(
 
     effects = effects_of(run, reporter.share(0.3, 0.5))
     controls = []
-    for number, control in enumerate(sets):
+    for number, control in enumerate(sets if request.controls else []):
         share = reporter.share(0.5 + 0.5 * number / len(sets), 0.5 + 0.5 * (number + 1) / len(sets))
         control_run = _control_run(
             task,
