@@ -1,7 +1,7 @@
 """The correction study: how well each strategy fixes, by how the training examples for it are chosen.
 
-After Schioppa et al. 2023: success rate and steps, over all mispredictions; and, since nearly anything succeeds, what each
-fix does to all other test predictions, next to examples chosen at random.
+After Schioppa et al. 2023: success rate and steps over all mispredictions; and, since nearly anything succeeds, what
+each fix does to all other test predictions, next to examples chosen at random.
 """
 
 from __future__ import annotations
