@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from attribution import frozen
 from attribution.breakdown import Breakdown, break_down
+from attribution.capture import GradientCapture
 from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
@@ -27,6 +28,7 @@ from attribution.fixing import (
     strategy_of,
     suggested_edits,
 )
+from attribution.fixing.optimization import GradientMap
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
@@ -48,6 +50,9 @@ from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_se
 from attribution.sources import load_task
 from attribution.stages import before
 from attribution.trust import trust_of
+
+FIXING_DAMPING = 3.0
+"""Damping of the curvature that a fix steps in, times its mean eigenvalue."""
 
 RERANKED = 200
 """Strongest examples, half of each sign, that are scored again exactly where the index leaves something out."""
@@ -354,6 +359,7 @@ class Engine:
                 device=self.device,
                 reporter=reporter.share(0.2, 1.0),
                 moments=final.checkpoint.corrected_moments(self.task.betas[1]) if final.checkpoint else None,
+                curvature=None if strategy == "remove" else self._natural(reporter),
             )
 
     # -- inside -------------------------------------------------------------------------------------------------
@@ -463,6 +469,25 @@ class Engine:
         scores[best] = method.averaged([q.restricted(best.tolist()) for q in queries])[0]
         _check_scores(scores, method, example["id"])
         return explanation(scores, False)
+
+    def _natural(self, reporter: Reporter) -> GradientMap:
+        """λ(H + λI)⁻¹ of a gradient by parameter, with EK-FAC at the final model and a large λ."""
+        final = self._loaded.trajectory.final
+        capture = GradientCapture(self.task, self._loaded.trajectory.model_at(final))
+        found = self._loaded.curvature.at(final, reporter).to(self.device)
+        damping = FIXING_DAMPING * found.mean_eigenvalue()
+
+        def mapped(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            whole = {
+                name: gradients[name] if name in gradients else torch.zeros_like(parameter)
+                for name, parameter in capture.model.named_parameters()
+                if parameter.requires_grad
+            }
+            blocks = capture.from_parameters({name: g.unsqueeze(0) for name, g in whole.items()})
+            solved = capture.to_parameters(found.inverse(blocks, damping))
+            return {name: damping * solved[name][0] for name in whole}
+
+        return mapped
 
     def _representations(self) -> NDArray[np.float32] | None:
         if self.facts.head is None:

@@ -146,6 +146,7 @@ class _Walk:
         self._objective = objective
         self._parameters = trained(model)
         self._optimizer = optimization.start(model, learning_rate)
+        self._mapped = optimization.mapped
 
     def step(self, number: int) -> bool:
         """Take step ``number`` (from 0); True where it was the last, as the unlearned examples are at their cap."""
@@ -153,8 +154,9 @@ class _Walk:
         before = self._copies() if unlearned is not None else {}
         loss = self._objective.loss(self._task, self.model, number)
         gradients = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
-        for parameter, gradient in zip(self._parameters.values(), gradients, strict=True):
-            parameter.grad = gradient
+        named = {name: g for name, g in zip(self._parameters, gradients, strict=True) if g is not None}
+        for name, gradient in self._mapped(named).items():
+            self._parameters[name].grad = gradient
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if unlearned is None or unlearned.room(self._task, self.model) > 0:

@@ -19,7 +19,7 @@ from attribution.fixing.controls import Control, control_sets
 from attribution.fixing.descent import Descent, Target, descend
 from attribution.fixing.guard import Guard
 from attribution.fixing.objective import Objective, Unlearnable
-from attribution.fixing.optimization import Optimization
+from attribution.fixing.optimization import GradientMap, Optimization
 from attribution.fixing.side_effects import SideEffects, compare
 from attribution.fixing.step_size import Recipe, candidates, line_search
 from attribution.fixing.treatment import Slices, Treatment
@@ -58,10 +58,12 @@ def run_fix(
     device: torch.device,
     reporter: Reporter,
     moments: Mapping[str, Tensor] | None = None,
+    curvature: GradientMap | None = None,
 ) -> FixRecord:
     """Fix one misprediction on a copy of ``model``; the same request gives the same result on the same device.
 
-    ``moments`` are Adam's second moments at ``model``, where the training record has them (see `Optimization`).
+    ``moments`` are Adam's second moments at ``model``, where the training record has them, ``curvature`` maps
+    gradients to directed steps (see `Optimization`); without it those are the training record's too.
 
     Raises:
         UsageError: nothing to fix or to unlearn, or an edit that cannot be carried out.
@@ -102,7 +104,7 @@ def run_fix(
         guard = Guard(task, request.guard, right.tolist(), device, PREDICTION_BATCH)
     optimization = Optimization.of(task, moments)
     if not objective.continued:
-        optimization = optimization.from_standstill()
+        optimization = Optimization.natural(curvature) if curvature else optimization.from_standstill()
     recipe, run = line_search(
         task,
         model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,18 +10,23 @@ from torch import Tensor, nn
 
 from attribution.task import Task
 
+GradientMap = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""Gradients by parameter name -> the same, changed."""
+
 
 @dataclass(frozen=True)
 class Optimization:
     """How parameters move along a gradient.
 
     Args:
-        name: ``sgd``, ``adam`` or ``adamw``; ``unknown`` moves like plain SGD.
+        name: ``sgd``, ``adam`` or ``adamw``; ``natural`` and ``unknown`` move like plain SGD.
         momentum: of SGD.
         weight_decay: as the optimizer means it.
         betas, epsilon: Adam's.
         moments: Adam's second moments at the end of training by parameter name, corrected for their start at zero.
             Without them the first step of Adam follows the sign of the gradient alone.
+        curvature: what gradients by parameter name are replaced by before each step of SGD: λ(H + λI)⁻¹ g, with H the
+            curvature of the training loss.
     """
 
     name: str = "sgd"
@@ -30,6 +35,7 @@ class Optimization:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     moments: Mapping[str, Tensor] | None = None
+    curvature: GradientMap | None = None
 
     @classmethod
     def of(cls, task: Task, moments: Mapping[str, Tensor] | None = None) -> Optimization:
@@ -45,6 +51,19 @@ class Optimization:
         the controls twice as many, since the steps still roll on when the target is reached.
         """
         return replace(self, momentum=0.0, betas=(0.0, self.betas[1]))
+
+    @classmethod
+    def natural(cls, curvature: GradientMap) -> Optimization:
+        """Gradient descent in the metric of the training loss's curvature (natural gradient, Amari 1998).
+
+        A step then moves least where the rest of the training data would notice, which is the direction in which
+        influence functions say that training on the examples moves the model.
+        """
+        return cls("natural", curvature=curvature)
+
+    def mapped(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the optimizer is given for these gradients."""
+        return dict(gradients) if self.curvature is None else self.curvature(gradients)
 
     @property
     def adaptive(self) -> bool:
@@ -79,7 +98,7 @@ class Optimization:
     ) -> dict[str, Tensor]:
         """What the first step takes off the parameters per unit of learning rate, weight decay left out."""
         if not self.adaptive:
-            return dict(gradients)
+            return self.mapped(gradients)
         found = {}
         for name, gradient in gradients.items():
             if self.moments is not None and name in self.moments:

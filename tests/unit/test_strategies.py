@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from attribution import Engine, Task
 from attribution.batches import batch_of
+from attribution.capture import GradientCapture
+from attribution.engine import FIXING_DAMPING
 from attribution.errors import NumericalError, UsageError
 from attribution.fixing import STRATEGIES, strategy_of
 from attribution.fixing.descent import Descent, Target, descend
@@ -25,6 +27,7 @@ from attribution.fixing.optimization import Optimization
 from attribution.fixing.side_effects import calibration_error, mcnemar
 from attribution.fixing.step_size import first_order_scale
 from attribution.fixing.treatment import Slices
+from attribution.progress import Reporter
 from attribution.projects import Edit, Project
 from tests.unit.tiny_models import TRAIN, trained_mlp
 
@@ -373,3 +376,24 @@ def test_side_effects_are_recorded(engine: Engine, misprediction: str) -> None:
         calibration_error((table["label"] == table["predicted"]).to_numpy(), table["confidence"].to_numpy())
     )
     assert fix.calibration_after is not None and 0 <= fix.calibration_after <= 1
+
+
+def test_natural_steps_are_solved_with_the_curvature(engine: Engine, misprediction: str) -> None:
+    """Oracle: EK-FAC's own inverse of the loss gradient, by parameter; and what they spare is the rest."""
+    final = engine._loaded.trajectory.final
+    model = engine._loaded.trajectory.model_at(final)
+    mapped = engine._natural(Reporter())
+    parameters = dict(model.named_parameters())
+    gradients = {
+        name: torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
+        for number, (name, p) in enumerate(parameters.items())
+    }
+    capture = GradientCapture(engine.task, model)
+    found = engine._loaded.curvature.at(final, Reporter())
+    damping = FIXING_DAMPING * found.mean_eigenvalue()
+    once = found.inverse(capture.from_parameters({n: g[None] for n, g in gradients.items()}), damping)
+    for name, tensor in mapped(gradients).items():
+        torch.testing.assert_close(tensor, damping * capture.to_parameters(once)[name][0])
+        assert tensor.norm() <= gradients[name].norm() * (1 + 1e-4)
+    assert engine.fix(misprediction).optimizer == "natural"
+    assert engine.fix(misprediction, strategy="remove").optimizer == "sgd"
