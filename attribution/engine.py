@@ -5,21 +5,32 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution import frozen
 from attribution.breakdown import Breakdown, break_down
+from attribution.capture import GradientCapture
 from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
 from attribution.explanation import Explanation
-from attribution.fixing import FixRequest, FixSettings, Replayed, run_fix, run_replay, suggested_edits
+from attribution.fixing import (
+    FixRequest,
+    FixSettings,
+    Replayed,
+    check_strategy,
+    run_fix,
+    run_replay,
+    strategy_of,
+    suggested_edits,
+)
+from attribution.fixing.optimization import GradientMap
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
@@ -41,6 +52,13 @@ from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_se
 from attribution.sources import load_task
 from attribution.stages import before
 from attribution.trust import trust_of
+
+FIXING_DAMPING = 0.1
+"""Damping of the curvature that a fix steps in, times its mean eigenvalue.
+
+Measured on digits, helpers over all 39 mispredictions, other predictions broken per fix: plain gradient steps 8.9; at
+10 times the mean 4.4, at 3 times 3.7, 3.2 (1), 2.6 (0.3), 2.3 (0.1), 2.2 (0.03), 2.5 (0.01); all fixed everywhere.
+"""
 
 RERANKED = 200
 """Strongest examples, half of each sign, that are scored again exactly where the index leaves something out."""
@@ -282,13 +300,17 @@ class Engine:
         ensemble: bool = False,
         steps: int = FixSettings.steps,
         seed: int = FixSettings.seed,
+        guard: int | None = FixSettings.guard,
+        controls: bool = True,
         reporter: Reporter = SILENT,
     ) -> FixRecord:
         """Fine-tune a copy of the model on chosen training examples until the test example is predicted right.
 
-        ``edits`` say exactly what to do; else ``train_ids`` with the strategy's action; else the strategy's own
-        suggestion from the explanation by ``method`` (averaged over the ``ensemble``, if asked). The result is not
-        saved.
+        ``edits`` say exactly what to do (``strategy`` then only how examples are removed, see `strategy_of`); else
+        ``train_ids`` with the strategy's action; else the strategy's own suggestion from the explanation by ``method``
+        (averaged over the ``ensemble``, if asked). With a ``guard`` it ends before a step that would break more than so
+        many other test predictions. Without ``controls`` a fix shows nothing about the chosen examples: leave them out
+        only where they are compared otherwise. The result is not saved.
 
         Raises:
             NotFoundError: no such test or training example, strategy or method.
@@ -297,10 +319,21 @@ class Engine:
         """
         if top < 1 or steps < 1:
             raise UsageError("--top and --steps must be at least 1.")
+        if guard is not None and guard < 0:
+            raise UsageError("--guard must be at least 0: the number of other predictions that may break.")
         position = self.project.position("test", test_id)
         name = method or default_method(self.facts)
         with self._lock:
-            if edits is None:
+            check_strategy(strategy)
+            if edits is not None:
+                strategy = strategy_of(edits, strategy)
+            elif strategy == "test":
+                if train_ids is not None:
+                    raise UsageError(
+                        "The strategy 'test' trains on the test example itself: leave --train-ids out."
+                    )
+                edits = []
+            else:
                 explanation = self.explain(
                     test_id,
                     method=name,
@@ -319,16 +352,19 @@ class Engine:
                 measurement=measurement,
                 max_steps=steps,
                 seed=seed,
+                guard=guard,
+                controls=controls,
             )
             return run_fix(
                 self.project,
                 self.task,
-                self._loaded.trajectory.model_at(self._loaded.trajectory.final),
+                self._final_model(),
                 self._representations(),
                 request,
                 device=self.device,
-                batch_size=self._loaded.batch_size,
                 reporter=reporter.share(0.2, 1.0),
+                moments=self._final_moments(),
+                curvature=None if strategy == "remove" else self._natural(reporter),
             )
 
     def replay(self, fix_id: str, *, reporter: Reporter = SILENT) -> Replayed:
@@ -340,8 +376,17 @@ class Engine:
         """
         fix = self.project.history.get(fix_id)
         with self._lock:
-            model = self._loaded.trajectory.model_at(self._loaded.trajectory.final)
-            return run_replay(self.project, self.task, model, fix, device=self.device, reporter=reporter)
+            return run_replay(
+                self.project,
+                self.task,
+                self._final_model(),
+                self._representations(),
+                fix,
+                device=self.device,
+                reporter=reporter,
+                moments=self._final_moments(),
+                curvature=None if fix.strategy == "remove" else self._natural(reporter),
+            )
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -450,6 +495,32 @@ class Engine:
         scores[best] = method.averaged([q.restricted(best.tolist()) for q in queries])[0]
         _check_scores(scores, method, example["id"])
         return explanation(scores, False)
+
+    def _natural(self, reporter: Reporter) -> GradientMap:
+        """λ(H + λI)⁻¹ of a gradient by parameter, with EK-FAC at the final model and a large λ."""
+        final = self._loaded.trajectory.final
+        capture = GradientCapture(self.task, self._loaded.trajectory.model_at(final))
+        found = self._loaded.curvature.at(final, reporter).to(self.device)
+        damping = FIXING_DAMPING * found.mean_eigenvalue()
+
+        def mapped(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            whole = {
+                name: gradients[name] if name in gradients else torch.zeros_like(parameter)
+                for name, parameter in capture.model.named_parameters()
+                if parameter.requires_grad
+            }
+            blocks = capture.from_parameters({name: g.unsqueeze(0) for name, g in whole.items()})
+            solved = capture.to_parameters(found.inverse(blocks, damping))
+            return {name: damping * solved[name][0] for name in whole}
+
+        return mapped
+
+    def _final_model(self) -> nn.Module:
+        return self._loaded.trajectory.model_at(self._loaded.trajectory.final)
+
+    def _final_moments(self) -> dict[str, Tensor] | None:
+        checkpoint = self._loaded.trajectory.final.checkpoint
+        return None if checkpoint is None else checkpoint.corrected_moments(self.task.betas[1])
 
     def _representations(self) -> NDArray[np.float32] | None:
         if self.facts.head is None:

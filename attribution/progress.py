@@ -67,6 +67,10 @@ class Reporter:
             self._progress, self._cancel, start=self._start + width * start, end=self._start + width * end
         )
 
+    def silent(self) -> Reporter:
+        """A reporter that says nothing, and still raises `Cancelled` when a stop was asked for."""
+        return Reporter(None, self._cancel)
+
     def track(self, items: Iterable[Item], total: int, message: str) -> Iterator[Item]:
         """Yield the items, reporting before each one and once at the end."""
         for position, item in enumerate(items):

@@ -22,6 +22,7 @@ from dashboard.cli_options import (
 )
 from dashboard.cli_terminal import print_json, print_line, print_table, shown, working
 from dashboard.views.accuracy import percent
+from dashboard.views.fixes import significance, steps_sentence, stop_sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -178,6 +179,12 @@ def fix(
         int, typer.Option("--steps", min=1, metavar="N", help="Fine-tuning steps at most.")
     ] = FixSettings.steps,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = FixSettings.seed,
+    guard: Annotated[
+        int | None,
+        typer.Option(
+            "--guard", min=0, metavar="N", help="Stop before more than N other test predictions would break."
+        ),
+    ] = FixSettings.guard,
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
@@ -188,6 +195,10 @@ def fix(
     given = None if edits is None else read_edits(edits)
     with working() as reporter:
         check_strategy(strategy)  # better said now than after minutes of preparing
+        if strategy == "test" and (chosen or top is not None):
+            raise UsageError(
+                "The strategy 'test' trains on the test example itself: leave --top and --train-ids out."
+            )
         ready, rest = opened(project, place(context, projects), reporter)
         ready.position("test", test_id)
         from attribution.engine import Engine
@@ -200,6 +211,7 @@ def fix(
             top=FixSettings.top if top is None else top,
             steps=steps,
             seed=seed,
+            guard=guard,
             reporter=rest,
         )
     ready.history.save(record, state="kept")
@@ -257,14 +269,22 @@ def _show_explanation(document: dict[str, Any]) -> None:
 def _show_fix(record: FixRecord) -> None:
     outcome = "fixed" if record.fixed else "not fixed"
     print_line(
-        f"{record.test_id} is {outcome} after {record.steps} fine-tuning steps on {len(record.train_ids)} training "
-        f"examples ({record.strategy}): {record.before.predicted} -> {record.after.predicted}, true {record.true}. "
-        "These are a few steps from the trained model, not a retrain."
+        f"{record.test_id} is {outcome} ({record.strategy}): {record.before.predicted} -> {record.after.predicted}, "
+        f"true {record.true}. {steps_sentence(record)}"
     )
+    stop = stop_sentence(record)
+    if stop is not None:
+        print_line(stop)
     print_line(
-        f"Test accuracy {percent(record.accuracy_before, 2)} -> {percent(record.accuracy_after, 2)}; "
+        f"Test accuracy {percent(record.accuracy_before, 2)} -> {percent(record.accuracy_after, 2)}"
+        f"{significance(record)}; "
         f"{len(record.newly_fixed)} other predictions fixed, {len(record.newly_broken)} broken."
     )
+    if record.calibration_before is not None and record.calibration_after is not None:
+        print_line(
+            f"Expected calibration error {percent(record.calibration_before, 2)} -> "
+            f"{percent(record.calibration_after, 2)}."
+        )
     print_table(
         "The same with other training examples (controls)",
         ["control", "fixed", "steps", "accuracy after"],

@@ -190,6 +190,7 @@ def start_fix(
             ensemble=question.ensemble,
             steps=settings.steps,
             seed=settings.seed,
+            guard=settings.guard,
             reporter=reporter.share(0.1, 1.0),
         )
         opened.project.history.save(record.model_copy(update={"note": note}), state="preview")

@@ -133,12 +133,12 @@ def _items(opened: Opened, tray: FixTray, edits: Sequence[Edit], *, key: str = "
 
 def _recipe() -> FixSettings:
     with st.expander("Recipe", icon=":material/tune:"):
-        st.segmented_control(
+        st.radio(
             "Strategy, where nothing is chosen",
             list(STRATEGIES),
-            default=FixSettings.strategy,
+            index=list(STRATEGIES).index(FixSettings.strategy),
+            captions=list(STRATEGIES.values()),
             key="recipe-strategy",
-            required=True,
             persist_state="session",
         )
         st.number_input("Examples", 1, 50, FixSettings.top, key="recipe-top", persist_state="session")
@@ -146,6 +146,16 @@ def _recipe() -> FixSettings:
             "Steps at most", 1, 200, FixSettings.steps, key="recipe-steps", persist_state="session"
         )
         st.number_input("Seed", 0, 10_000, FixSettings.seed, key="recipe-seed", persist_state="session")
+        st.number_input(
+            "Break at most",
+            0,
+            None,
+            FixSettings.guard,
+            key="recipe-guard",
+            placeholder="no limit",
+            help="The fix stops before more other test predictions than this would break.",
+            persist_state="session",
+        )
     return _chosen_recipe()
 
 
@@ -157,6 +167,7 @@ def _chosen_recipe() -> FixSettings:
         top=int(state.get("recipe-top") or FixSettings.top),
         steps=int(state.get("recipe-steps") or FixSettings.steps),
         seed=int(state.get("recipe-seed") or FixSettings.seed),
+        guard=None if state.get("recipe-guard") is None else int(state["recipe-guard"]),
     )
 
 

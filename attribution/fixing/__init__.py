@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attribution.fixing.fix import FixRequest, run_fix
     from attribution.fixing.reasons import edit_reasons, explanation_of
     from attribution.fixing.replay import Replayed, run_replay
-    from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy
+    from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy, strategy_of
     from attribution.fixing.strategies import suggested_edits
 
 _HOME = {
@@ -33,6 +33,7 @@ _HOME = {
     "FixSettings": "attribution.fixing.settings",
     "STRATEGIES": "attribution.fixing.settings",
     "check_strategy": "attribution.fixing.settings",
+    "strategy_of": "attribution.fixing.settings",
     "suggested_edits": "attribution.fixing.strategies",
 }
 
@@ -51,6 +52,7 @@ __all__ = [
     "replay_command",
     "run_fix",
     "run_replay",
+    "strategy_of",
     "suggested_edits",
 ]
 

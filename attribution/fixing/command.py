@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attribution.errors import UsageError
+from attribution.fixing.strategies import ACTIONS
 from attribution.projects import Edit, FixRecord
 
 EDITS_FILE = "edits.csv"
@@ -15,13 +16,10 @@ EDITS_FILE = "edits.csv"
 COLUMNS = ("id", "action", "old label", "new label", "reason")
 """Of `EDITS_FILE`."""
 
-_ACTIONS = {"helpers": "upweight", "relabel": "relabel"}
-"""What each strategy does with the training examples it is given."""
-
 
 def said_by_ids(fix: FixRecord) -> bool:
     """Whether strategy and training ids alone say the edits: one action for all, and ids without commas."""
-    action = _ACTIONS.get(fix.strategy)
+    action = ACTIONS.get(fix.strategy)
     return all(
         edit.action == action
         and (edit.action != "relabel" or edit.label == fix.true)
@@ -39,11 +37,15 @@ def replay_command(project: str | Path, fix: FixRecord, edits_file: str | Path =
         edits_file: where the exported edits lie; named where strategy and ids do not say the edits.
     """
     options = ["--strategy", fix.strategy]
-    if said_by_ids(fix):
+    if fix.strategy == "test":  # no training examples
+        pass
+    elif said_by_ids(fix):
         options += ["--train-ids", ",".join(edit.train_id for edit in fix.edits)]
     else:
         options += ["--edits", str(edits_file)]
     options += ["--steps", str(fix.max_steps), "--seed", str(fix.seed)]
+    if fix.guard is not None:
+        options += ["--guard", str(fix.guard)]
     what = [str(project), fix.test_id]
     if fix.test_id.startswith("-"):  # else it would be read as an option
         return shlex.join(["tracefix", "fix", *options, "--", *what])

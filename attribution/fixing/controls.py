@@ -24,15 +24,20 @@ def control_sets(
     labels: NDArray[np.int64],
     similarity: NDArray[np.float64] | None,
     seed: int,
+    *,
+    stand_in: int | None = None,
 ) -> list[Control]:
     """Two controls of the same size and the same (current) labels as the chosen examples.
+
+    Where none are chosen, of one example of the class ``stand_in``.
 
     ``random_same_class`` draws from each class at random, without the chosen ones; ``nearest_representation``
     takes the examples of each class most similar to the test example (``similarity``, (N,); None leaves it out).
     Where a class has too few others, an example is used again.
     """
     generator = np.random.default_rng(seed)
-    wanted = Counter(int(labels[p]) for p in chosen)
+    classes = [int(labels[p]) for p in chosen] or ([] if stand_in is None else [stand_in])
+    wanted = Counter(classes)
     taken = set(chosen)
     random_pool: dict[int, list[int]] = {}
     nearest_pool: dict[int, list[int]] = {}
@@ -43,12 +48,14 @@ def control_sets(
         if similarity is not None:
             ordered = members[np.argsort(-similarity[members], kind="stable")]
             nearest_pool[label] = [int(ordered[i % len(ordered)]) for i in range(count)]
+    if not classes:
+        return []
     controls = [
-        Control("random_same_class", "Random, same class", _dealt(chosen, labels, random_pool)),
+        Control("random_same_class", "Random, same class", _dealt(classes, random_pool)),
     ]
     if similarity is not None:
         controls.append(
-            Control("nearest_representation", "Nearest look-alikes", _dealt(chosen, labels, nearest_pool))
+            Control("nearest_representation", "Nearest look-alikes", _dealt(classes, nearest_pool))
         )
     return controls
 
@@ -57,6 +64,6 @@ def _draw(generator: np.random.Generator, pool: NDArray[np.int64], count: int) -
     return [int(p) for p in generator.choice(pool, size=count, replace=count > len(pool))]
 
 
-def _dealt(chosen: Sequence[int], labels: NDArray[np.int64], pools: dict[int, list[int]]) -> list[int]:
+def _dealt(classes: Sequence[int], pools: dict[int, list[int]]) -> list[int]:
     remaining = {label: iter(pool) for label, pool in pools.items()}
-    return [next(remaining[int(labels[p])]) for p in chosen]
+    return [next(remaining[label]) for label in classes]

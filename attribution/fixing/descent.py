@@ -1,18 +1,31 @@
-"""A few steps of gradient descent on chosen training examples, watched at one test example."""
+"""A few steps of fine-tuning, watched at one test example."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from attribution.batches import Batch
 from attribution.errors import NumericalError
+from attribution.fixing.guard import Guard
+from attribution.fixing.objective import Objective
+from attribution.fixing.optimization import Optimization, trained
 from attribution.measurements import probabilities
 from attribution.progress import SILENT, Reporter
-from attribution.task import LossFunction, Task
+from attribution.task import Task
+
+STAYS = 2
+"""Steps that are looked ahead where the target is reached: the prediction has to stay through them."""
+
+HALVINGS = 8
+"""How finely the last step of an ascent is shortened to end below its cap."""
+
+StopReason = Literal["reached", "steps", "guard", "cap"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +39,22 @@ class Target:
 
 @dataclass
 class Descent:
-    """The model after the last step, and the probabilities (steps + 1, C) of the test example after each step."""
+    """The model after the last step, and the probabilities (steps + 1, C) of the test example after each step.
+
+    ``stopped`` is why there was no further step: the target was ``reached`` and stayed so for `STAYS` more steps,
+    the ``steps`` were used up, another one would have broken more than the ``guard`` allows, or the unlearned examples
+    are at their ``cap``.
+    """
 
     model: nn.Module
     probabilities: Tensor
-    fixed: bool
+    true: int
+    stopped: StopReason
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the model predicts the true class."""
+        return int(self.probabilities[-1].argmax()) == self.true
 
     @property
     def steps(self) -> int:
@@ -41,53 +65,136 @@ class Descent:
 def descend(
     task: Task,
     model: nn.Module,
-    examples: Batch,
+    objective: Objective,
     target: Target,
     *,
     learning_rate: float,
     max_steps: int,
-    replay: Batch | None = None,
+    optimization: Optimization | None = None,
+    guard: Guard | None = None,
     reporter: Reporter = SILENT,
     message: str = "Fine-tuning",
 ) -> Descent:
-    """Plain gradient descent on the mean training loss of ``examples``, on a copy of ``model``.
+    """Steps on ``objective``, on a copy of ``model``, until the target is predicted as its true class and stays so.
 
-    With ``replay``, random training examples, their mean loss is added: it pulls back what the steps would break.
-
-    Stops at the first step at which the target is predicted as its true class. The model stays in evaluation
-    mode: dropout is off and BatchNorm statistics are frozen, so nothing but the examples changes the weights.
+    The model stays in evaluation mode: dropout is off and BatchNorm statistics are frozen, so nothing but the examples
+    changes the weights.
 
     Raises:
         NumericalError: the loss or the weights became NaN or infinite; ``model`` itself is untouched.
     """
     patched = copy.deepcopy(model).eval()
-    parameters = [p for p in patched.parameters() if p.requires_grad]
+    walk = _Walk(task, patched, objective, optimization or Optimization(), learning_rate)
     rows = [_probabilities(task, patched, target)]
-    fixed = False
+    stopped: StopReason = "steps"
     for step in range(max_steps):
         reporter(step / max_steps, f"{message}: step {step + 1} of at most {max_steps}")
-        loss = mean_loss(task, patched, examples, task.loss)
-        if replay is not None:
-            loss = loss + mean_loss(task, patched, replay, task.loss)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        with torch.no_grad():
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                if gradient is not None:
-                    parameter.sub_(gradient, alpha=learning_rate)
-        rows.append(_probabilities(task, patched, target))
-        if not bool(torch.isfinite(rows[-1]).all()):
+        before = walk.snapshot() if guard is not None else None
+        at_cap = walk.step(step)
+        row = _probabilities(task, patched, target)
+        if not (bool(torch.isfinite(row).all()) and walk.finite()):
             raise NumericalError(
-                f"Fine-tuning diverged at step {step + 1}: choose other training examples; nothing was changed."
+                f"Fine-tuning diverged at step {step + 1}: choose other training examples or another strategy; nothing "
+                "was changed."
             )
-        fixed = int(rows[-1].argmax()) == target.true
-        if fixed:
+        if guard is not None and before is not None and not guard.allows(patched):
+            walk.restore(before)
+            stopped = "guard"
             break
-    return Descent(patched, torch.stack(rows), fixed)
+        rows.append(row)
+        if int(row.argmax()) == target.true and (at_cap or _stays(task, walk, target, step + 1)):
+            stopped = "reached"
+            break
+        if at_cap:
+            stopped = "cap"
+            break
+    return Descent(patched, torch.stack(rows), target.true, stopped)
 
 
-def mean_loss(task: Task, model: nn.Module, batch: Batch, loss: LossFunction) -> Tensor:
-    """Mean loss of a batch, a scalar in the graph."""
-    return loss(task.logits(model, batch.inputs), batch.labels).mean()
+def _stays(task: Task, walk: _Walk, target: Target, step: int) -> bool:
+    """Whether the target keeps its true class through `STAYS` further steps, which are taken back."""
+    here = walk.snapshot()
+    stays = True
+    for ahead in range(STAYS):
+        at_cap = walk.step(step + ahead)
+        stays = int(_probabilities(task, walk.model, target).argmax()) == target.true
+        if at_cap or not stays:
+            break
+    walk.restore(here)
+    return stays
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    parameters: Mapping[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+class _Walk:
+    """A model on its way: its optimizer, and the way back."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        objective: Objective,
+        optimization: Optimization,
+        learning_rate: float,
+    ) -> None:
+        self.model = model
+        self._task = task
+        self._objective = objective
+        self._parameters = trained(model)
+        self._optimizer = optimization.start(model, learning_rate)
+        self._mapped = optimization.mapped
+
+    def step(self, number: int) -> bool:
+        """Take step ``number`` (from 0); True where it was the last, as the unlearned examples are at their cap."""
+        unlearned = self._objective.unlearned
+        before = self._copies() if unlearned is not None else {}
+        loss = self._objective.loss(self._task, self.model, number)
+        gradients = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
+        named = {name: g for name, g in zip(self._parameters, gradients, strict=True) if g is not None}
+        for name, gradient in self._mapped(named).items():
+            self._parameters[name].grad = gradient
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if unlearned is None or unlearned.room(self._task, self.model) > 0:
+            return False
+        self._shorten(before)
+        return True
+
+    def _shorten(self, before: Mapping[str, Tensor]) -> None:
+        """Go back towards ``before`` until the unlearned examples are at or below their cap, by bisection."""
+        after, unlearned = self._copies(), self._objective.unlearned
+        low, high = 0.0, 1.0
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            self._between(before, after, middle)
+            inside = unlearned is not None and unlearned.room(self._task, self.model) >= 0
+            low, high = (middle, high) if inside else (low, middle)
+        self._between(before, after, low)
+
+    def _between(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> None:
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(torch.lerp(before[name], after[name], share))
+
+    def finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        return all(bool(torch.isfinite(p).all()) for p in self._parameters.values())
+
+    def _copies(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    def snapshot(self) -> _Snapshot:
+        return _Snapshot(self._copies(), copy.deepcopy(self._optimizer.state_dict()))
+
+    def restore(self, snapshot: _Snapshot) -> None:
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(snapshot.parameters[name])
+        self._optimizer.load_state_dict(snapshot.optimizer)
 
 
 def _probabilities(task: Task, model: nn.Module, target: Target) -> Tensor:

@@ -1,9 +1,10 @@
-"""Running a fix: descent on the edited examples, the controls beside it, side effects on the whole test set."""
+"""Running a fix: a few steps as the edits say, the controls beside it, side effects on the whole test set."""
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,24 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attribution.batches import Batch, batch_of
-from attribution.errors import NotFoundError, NumericalError, UsageError
+from attribution.batches import batch_of
+from attribution.errors import NumericalError, UsageError
 from attribution.fixing.controls import Control, control_sets
 from attribution.fixing.descent import Descent, Target, descend
+from attribution.fixing.guard import Guard
+from attribution.fixing.objective import Objective, Unlearnable
+from attribution.fixing.optimization import GradientMap, Optimization
 from attribution.fixing.side_effects import SideEffects, compare
-from attribution.fixing.step_size import Recipe, line_search
+from attribution.fixing.step_size import Recipe, candidates, line_search
+from attribution.fixing.treatment import Slices, Treatment
+from attribution.measurements import probabilities
 from attribution.predictions import predict
 from attribution.progress import Reporter
 from attribution.projects import ControlRecord, Edit, FixRecord, Project
 from attribution.projects.records import Belief, ClassAccuracy, CurvePoint
 from attribution.task import Task
 from attribution.versions import library_versions
-
-REPLAYED = 32
-"""Random training examples whose loss may be added to that of the chosen ones, to hold the rest in place."""
-
-HELD_OUT = 256
-"""Other random training examples, on which the line search measures harm."""
 
 PREDICTION_BATCH = 256
 
@@ -45,15 +45,21 @@ class FixRequest:
     measurement: str
     max_steps: int
     seed: int
+    guard: int | None = None
+    controls: bool = True
 
 
 @dataclass(frozen=True)
 class CarriedOut:
-    """The fine-tuning of a request: what was aimed at, the edited positions with their labels, recipe and descent."""
+    """The fine-tuning of a request: what was aimed at and done, and what its controls take over."""
 
     target: Target
-    positions: list[int]
-    labels: list[int]
+    treatment: Treatment
+    slices: Slices
+    sets: list[Control]
+    objective: Objective
+    optimization: Optimization
+    guard: Guard | None
     recipe: Recipe
     run: Descent
 
@@ -66,23 +72,38 @@ def run_fix(
     request: FixRequest,
     *,
     device: torch.device,
-    batch_size: int,
     reporter: Reporter,
+    moments: Mapping[str, Tensor] | None = None,
+    curvature: GradientMap | None = None,
 ) -> FixRecord:
     """Fix one misprediction on a copy of ``model``; the same request gives the same result on the same device.
 
+    ``moments`` are Adam's second moments at ``model``, where the training record has them, ``curvature`` maps
+    gradients to directed steps (see `Optimization`); without it those are the training record's too.
+
     Raises:
-        UsageError: nothing to fix, or an edit that cannot be carried out.
+        UsageError: nothing to fix or to unlearn, or an edit that cannot be carried out.
         NotFoundError: an edit names an unknown training example or class.
         NumericalError: fine-tuning diverged.
     """
     started = time.perf_counter()
-    carried = carry_out(project, task, model, request, device=device, reporter=reporter.share(0.0, 0.3))
-    target, positions, labels = carried.target, carried.positions, carried.labels
-    recipe, run = carried.recipe, carried.run
+    carried = carry_out(
+        project,
+        task,
+        model,
+        representations,
+        request,
+        device=device,
+        reporter=reporter.share(0.0, 0.3),
+        moments=moments,
+        curvature=curvature,
+    )
+    target, recipe, run = carried.target, carried.recipe, carried.run
     test_id = str(project.predictions("test").index[request.position])
+    train_labels = project.predictions("train")["label"].to_numpy()
     test_labels = project.predictions("test")["label"].to_numpy()
     before = project.predictions("test")["predicted"].to_numpy()
+    confidence_before = project.predictions("test")["confidence"].to_numpy()
 
     def effects_of(descent: Descent, share: Reporter) -> SideEffects:
         logits, _ = predict(
@@ -94,15 +115,30 @@ def run_fix(
             reporter=share,
             message="Side effects on the whole test set",
         )
-        return compare(test_labels, before, logits.argmax(dim=1).numpy(), request.position)
+        confidence, after = probabilities(logits).max(dim=1)
+        return compare(
+            test_labels,
+            before,
+            after.numpy(),
+            request.position,
+            confidence=(confidence_before, confidence.numpy()),
+        )
 
     effects = effects_of(run, reporter.share(0.3, 0.5))
-    similarity = _similarity(project, representations, request.position)
     controls = []
-    sets = control_sets(positions, project.predictions("train")["label"].to_numpy(), similarity, request.seed)
+    sets = carried.sets if request.controls else []
     for number, control in enumerate(sets):
         share = reporter.share(0.5 + 0.5 * number / len(sets), 0.5 + 0.5 * (number + 1) / len(sets))
-        control_run = _control_run(task, model, control, labels, target, recipe, request, device, share)
+        control_run = _control_run(
+            task,
+            model,
+            carried,
+            carried.treatment.of_others(control.positions, train_labels),
+            request,
+            device,
+            share.share(0.0, 0.3),
+            f"Control: {control.title.lower()}",
+        )
         control_effects = effects_of(control_run, share.share(0.3, 1.0))
         controls.append(_control_record(project, control, control_run, control_effects, target))
 
@@ -122,8 +158,11 @@ def run_fix(
         seed=request.seed,
         device=str(device),
         learning_rate=recipe.learning_rate,
-        replayed=0 if recipe.replay is None else len(recipe.replay),
+        optimizer=carried.optimization.name,
+        replayed=carried.objective.replayed if recipe.replay else 0,
         max_steps=request.max_steps,
+        guard=request.guard,
+        stopped=run.stopped,
         before=_belief(names, run.probabilities[0]),
         after=_belief(names, run.probabilities[-1]),
         fixed=run.fixed,
@@ -133,6 +172,9 @@ def run_fix(
         accuracy_before=effects.accuracy_before,
         accuracy_after=effects.accuracy_after,
         accuracy_interval=effects.interval,
+        mcnemar_p=effects.mcnemar_p,
+        calibration_before=effects.calibration_before,
+        calibration_after=effects.calibration_after,
         per_class=[
             ClassAccuracy.model_validate({"class": names[c], "before": b, "after": a, "count": n})
             for c, b, a, n in effects.per_class
@@ -152,10 +194,13 @@ def carry_out(
     project: Project,
     task: Task,
     model: nn.Module,
+    representations: NDArray[np.float32] | None,
     request: FixRequest,
     *,
     device: torch.device,
     reporter: Reporter,
+    moments: Mapping[str, Tensor] | None = None,
+    curvature: GradientMap | None = None,
 ) -> CarriedOut:
     """The fine-tuning of a fix alone, without controls and side effects: what replaying a recipe repeats.
 
@@ -167,96 +212,86 @@ def carry_out(
     if true == predicted:
         test_id = project.predictions("test").index[request.position]
         raise UsageError(f"The test example '{test_id}' is predicted right already: choose a misprediction.")
-    positions, labels = _edited(project, task, request.edits)
+    strategy = request.strategy
+    treatment = Treatment.of(project, strategy, request.edits)
+    train_labels = project.predictions("train")["label"].to_numpy()
     target = Target(batch_of(task, "test", [request.position]).to(device), true, predicted)
-    replayed, watched = _random_slices(task, positions, request.seed)
+    sets = control_sets(
+        treatment.positions,
+        train_labels,
+        _similarity(project, representations, request.position),
+        request.seed,
+        stand_in=true if strategy == "test" and bool((train_labels == true).any()) else None,
+    )
+    # What stands in for the chosen examples must not be replayed either: unlearned and replayed at once, it would
+    # be held in place.
+    apart = treatment.positions
+    if strategy != "remove":
+        apart = apart + [position for control in sets for position in control.positions]
+    slices = Slices.drawn(task.size("train"), apart, request.seed)
+    objective = treatment.objective(
+        task, model, target, slices.others(strategy), max_steps=request.max_steps, device=device
+    )
+    test_labels = project.predictions("test")["label"].to_numpy()
+    before = project.predictions("test")["predicted"].to_numpy()
+    guard = None
+    if request.guard is not None:
+        right = np.flatnonzero((test_labels == before) & (np.arange(len(before)) != request.position))
+        guard = Guard(task, request.guard, right.tolist(), device, PREDICTION_BATCH)
+    optimization = Optimization.of(task, moments)
+    if not objective.continued:
+        optimization = Optimization.natural(curvature) if curvature else optimization.from_standstill()
     recipe, run = line_search(
         task,
         model,
-        _relabelled(task, positions, labels, device),
+        objective,
         target,
-        batch_of(task, "train", replayed).to(device),
-        batch_of(task, "train", watched).to(device),
+        candidates(task, model, objective, target, optimization),
+        batch_of(task, "train", slices.watched).to(device),
+        optimization=optimization,
         max_steps=request.max_steps,
+        guard=guard,
         reporter=reporter,
     )
-    return CarriedOut(target, positions, labels, recipe, run)
-
-
-def _edited(project: Project, task: Task, edits: list[Edit]) -> tuple[list[int], list[int]]:
-    """Positions of the edited examples and the labels to train them with."""
-    names = project.class_names
-    current = project.predictions("train")["label"].to_numpy()
-    positions, labels = [], []
-    for edit in edits:
-        position = project.position("train", edit.train_id)
-        if edit.action == "remove":
-            raise UsageError(
-                f"The training example '{edit.train_id}' is to be removed, which fine-tuning steps cannot do: "
-                "up-weight or relabel examples instead, or take it out of the selection."
-            )
-        if edit.action == "relabel" and edit.label not in names:
-            raise NotFoundError(
-                f"There is no class '{edit.label}' to relabel '{edit.train_id}' to: the classes are "
-                f"{', '.join(names[:20])}."
-            )
-        positions.append(position)
-        labels.append(
-            names.index(edit.label) if edit.action == "relabel" and edit.label else int(current[position])
-        )
-    if not positions:
-        raise UsageError(
-            "There is no training example to train on: choose some, or let Tracefix suggest them."
-        )
-    if len(set(positions)) != len(positions):
-        raise UsageError("A training example is chosen twice: choose each one once.")
-    return positions, labels
-
-
-def _relabelled(task: Task, positions: list[int], labels: list[int], device: torch.device) -> Batch:
-    batch = batch_of(task, "train", positions)
-    return Batch(batch.positions, batch.inputs, torch.tensor(labels)).to(device)
-
-
-def _random_slices(task: Task, chosen: list[int], seed: int) -> tuple[list[int], list[int]]:
-    """Positions to replay and positions to watch for harm: random, apart from each other and from the chosen."""
-    taken = set(chosen)
-    order = np.random.default_rng([seed, 1]).permutation(task.size("train"))
-    others = [int(p) for p in order if int(p) not in taken] or chosen
-    replayed = others[: min(REPLAYED, max(len(others) // 2, 1))]
-    return replayed, others[len(replayed) :][:HELD_OUT] or replayed
+    return CarriedOut(target, treatment, slices, list(sets), objective, optimization, guard, recipe, run)
 
 
 def _control_run(
     task: Task,
     model: nn.Module,
-    control: Control,
-    labels: list[int],
-    target: Target,
-    recipe: Recipe,
+    carried: CarriedOut,
+    treatment: Treatment,
     request: FixRequest,
     device: torch.device,
     reporter: Reporter,
+    message: str,
 ) -> Descent:
-    relabelled = [edit.action == "relabel" for edit in request.edits]
-    own = batch_of(task, "train", control.positions).labels.tolist()
-    new = [label if changed else kept for label, kept, changed in zip(labels, own, relabelled, strict=True)]
-    examples = _relabelled(task, control.positions, new, device)
+    target, recipe = carried.target, carried.recipe
     try:
+        objective = treatment.objective(
+            task,
+            model,
+            target,
+            carried.slices.others(treatment.strategy),
+            max_steps=request.max_steps,
+            device=device,
+        )
         return descend(
             task,
             model,
-            examples,
+            recipe.applied(objective),
             target,
             learning_rate=recipe.learning_rate,
-            replay=recipe.replay,
             max_steps=request.max_steps,
-            reporter=reporter.share(0.0, 0.3),
-            message=f"Control: {control.title.lower()}",
+            optimization=carried.optimization,
+            guard=carried.guard,
+            reporter=reporter,
+            message=message,
         )
-    except NumericalError:
-        # A control that diverges fixed nothing, in no step that counts; the fix itself is what matters.
-        return descend(task, model, examples, target, learning_rate=0.0, max_steps=0)
+    except (NumericalError, Unlearnable):
+        # A control that diverges or has nothing to unlearn fixed nothing, in no step that counts; the fix itself is
+        # what matters.
+        return descend(task, model, Objective(), target, learning_rate=0.0, max_steps=0)
 
 
 def _control_record(

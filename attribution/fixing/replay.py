@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from attribution.errors import ProjectError
 from attribution.fixing.descent import Descent, Target
 from attribution.fixing.fix import FixRequest, carry_out
+from attribution.fixing.optimization import GradientMap
 from attribution.progress import Reporter
 from attribution.projects import FixRecord, Project
 from attribution.task import Task
@@ -36,12 +40,17 @@ def run_replay(
     project: Project,
     task: Task,
     model: nn.Module,
+    representations: NDArray[np.float32] | None,
     fix: FixRecord,
     *,
     device: torch.device,
     reporter: Reporter,
+    moments: Mapping[str, Tensor] | None = None,
+    curvature: GradientMap | None = None,
 ) -> Replayed:
     """Carry the recorded edits out again on a copy of ``model`` and compare every step with the record.
+
+    Arguments as those of `attribution.fixing.fix.run_fix`.
 
     Raises:
         ProjectError: model or data changed since, or the replay does not give the recorded result.
@@ -57,8 +66,19 @@ def run_replay(
         measurement=fix.measurement,
         max_steps=fix.max_steps,
         seed=fix.seed,
+        guard=fix.guard,
     )
-    carried = carry_out(project, task, model, request, device=device, reporter=reporter)
+    carried = carry_out(
+        project,
+        task,
+        model,
+        representations,
+        request,
+        device=device,
+        reporter=reporter,
+        moments=moments,
+        curvature=curvature,
+    )
     difference = _difference(carried.run, carried.target, fix, project.class_names)
     if difference is None or difference > SAME_RESULT:
         reached = float(carried.run.probabilities[-1, carried.target.true])

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+BINS = 15
+"""Bins of the expected calibration error, as in Guo et al. 2017."""
+
 
 @dataclass(frozen=True)
 class SideEffects:
@@ -23,6 +26,11 @@ class SideEffects:
     accuracy_after: float
     interval: tuple[float, float]
     per_class: list[tuple[int, float, float, int]]
+    mcnemar_p: float
+    """Exact two-sided p-value of McNemar's test that predictions became right as often as wrong."""
+    calibration_before: float | None = None
+    """Expected calibration error of the test set; None where confidences were not given."""
+    calibration_after: float | None = None
 
 
 def compare(
@@ -30,8 +38,13 @@ def compare(
     before: NDArray[np.int64],
     after: NDArray[np.int64],
     target: int,
+    *,
+    confidence: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> SideEffects:
-    """Compare predicted classes (N,) before and after a fix of the example at position ``target``."""
+    """Compare predicted classes (N,) before and after a fix of the example at position ``target``.
+
+    ``confidence`` are the probabilities (N,) of the predicted classes, before and after.
+    """
     right_before, right_after = before == labels, after == labels
     others = np.arange(len(labels)) != target
     gained, lost = right_after & ~right_before, right_before & ~right_after
@@ -53,6 +66,9 @@ def compare(
         accuracy_after=float(right_after.mean()),
         interval=paired_interval(int(gained.sum()), int(lost.sum()), len(labels)),
         per_class=per_class,
+        mcnemar_p=mcnemar(int(gained.sum()), int(lost.sum())),
+        calibration_before=calibration_error(right_before, confidence[0]) if confidence else None,
+        calibration_after=calibration_error(right_after, confidence[1]) if confidence else None,
     )
 
 
@@ -62,3 +78,23 @@ def paired_interval(gained: int, lost: int, total: int) -> tuple[float, float]:
     difference = (b - c) / n
     half = 1.959964 * math.sqrt(max(b + c - (b - c) ** 2 / n, 0.0)) / n
     return max(difference - half, -1.0), min(difference + half, 1.0)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p-value of McNemar's test (1947): gained ~ Binomial(gained + lost, ½) if nothing changed."""
+    changed = gained + lost
+    tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1))
+    return min(1.0, float(2 * tail / 2**changed))
+
+
+def calibration_error(right: NDArray[np.bool_], confidence: NDArray[np.floating], bins: int = BINS) -> float:
+    """Expected calibration error (Guo et al. 2017, equation 3): mean |accuracy - confidence| over bins of equal width.
+
+    Args:
+        right: whether each prediction is right (N,).
+        confidence: probability of each predicted class (N,).
+        bins: of the confidence.
+    """
+    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(bin_of, weights=right - confidence.astype(np.float64), minlength=bins)
+    return float(np.abs(gaps).sum() / len(right))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 
 from attribution.batches import Batch
 from attribution.errors import NumericalError
-from attribution.fixing.descent import Descent, Target, descend, mean_loss
+from attribution.fixing.descent import Descent, Target, descend
+from attribution.fixing.guard import Guard
+from attribution.fixing.objective import Objective, mean_loss
+from attribution.fixing.optimization import Optimization, trained
 from attribution.progress import Reporter
 from attribution.task import Task
 
@@ -23,6 +27,12 @@ FACTORS = (0.5, 1.0, 2.0)
 REPLAY_FACTORS = (1.0, 2.0)
 """The same with replay, which pulls back and so needs no small steps."""
 
+HELD_FACTORS = (0.5, 1.0, 2.0)
+"""The same for what is never done without replay."""
+
+CONTINUED_FACTORS = (0.1, 0.3, 1.0)
+"""Multiples of the highest learning rate of the training record, for training on without some examples."""
+
 LARGEST_MOVE = 0.05
 """One step may move the parameters by at most this share of their norm."""
 
@@ -33,79 +43,121 @@ class Scale:
 
     margin: float
     slope: float
-    gradient_norm: float
+    direction_norm: float
     parameter_norm: float
 
     def learning_rate(self) -> float:
         """The step size that closes the margin in `PLANNED_STEPS` steps to first order, within `LARGEST_MOVE`."""
-        largest = LARGEST_MOVE * self.parameter_norm / max(self.gradient_norm, 1e-30)
+        largest = LARGEST_MOVE * self.parameter_norm / max(self.direction_norm, 1e-30)
         if self.slope <= 0:  # the examples do not help to first order: take the largest safe step
             return largest
         return min(self.margin / (PLANNED_STEPS * self.slope), largest)
 
 
-def first_order_scale(task: Task, model: nn.Module, examples: Batch, target: Target) -> Scale:
-    """Gradient of the examples' loss and of the target's margin, reduced to what the step size needs."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def first_order_scale(
+    task: Task,
+    model: nn.Module,
+    objective: Objective,
+    target: Target,
+    optimization: Optimization | None = None,
+) -> Scale:
+    """The first step on the objective and the gradient of the target's margin, reduced to what the step size needs."""
+    named = trained(model)
     logits = task.logits(model, target.batch.inputs)[0]
     margin = logits[target.predicted] - logits[target.true]
-    of_margin = torch.autograd.grad(margin, parameters, allow_unused=True)
-    of_loss = torch.autograd.grad(mean_loss(task, model, examples, task.loss), parameters, allow_unused=True)
-    pairs = [(m, g) for m, g in zip(of_margin, of_loss, strict=True) if m is not None and g is not None]
+    of_margin = _gradients(margin, named)
+    of_loss = _gradients(objective.loss(task, model, 0), named)
+    move = (optimization or Optimization()).direction(named, of_loss)
+    both = [name for name in move if name in of_margin]
     return Scale(
         margin=float(margin.detach()),
-        slope=float(sum((m * g).sum() for m, g in pairs)),
-        gradient_norm=_norm([g for _, g in pairs]),
-        parameter_norm=_norm([p.detach() for p in parameters]),
+        slope=float(sum((of_margin[name] * move[name]).sum() for name in both)),
+        direction_norm=_norm(move.values()),
+        parameter_norm=_norm(p.detach() for p in named.values()),
     )
 
 
-def _norm(tensors: list[Tensor]) -> float:
+def _gradients(value: Tensor, named: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(named, found, strict=True) if gradient is not None}
+
+
+def _norm(tensors: Iterable[Tensor]) -> float:
     return float(torch.stack([tensor.square().sum() for tensor in tensors]).sum().sqrt())
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the line search settled on: a learning rate, and whether random training examples are replayed."""
+    """A learning rate, and whether other training examples are replayed."""
 
     learning_rate: float
-    replay: Batch | None
+    replay: bool
+
+    def applied(self, objective: Objective) -> Objective:
+        """The objective with or without its rest."""
+        return objective if self.replay else objective.without_rest()
+
+
+def candidates(
+    task: Task, model: nn.Module, objective: Objective, target: Target, optimization: Optimization
+) -> list[Recipe]:
+    """The recipes worth trying, in the order in which they are tried.
+
+    Descending on examples may do without replay; ascending and leaving out never do, and continued training is nothing
+    but replay, at a rate that the training record knows.
+    """
+    if objective.continued:
+        highest = _highest_rate(task)
+        if highest > 0:
+            return [Recipe(highest * factor, True) for factor in CONTINUED_FACTORS]
+        base = first_order_scale(task, model, objective, target, optimization).learning_rate()
+        return [Recipe(base * factor, True) for factor in HELD_FACTORS]
+    base = first_order_scale(task, model, objective.without_rest(), target, optimization).learning_rate()
+    if objective.needs_rest:
+        return [Recipe(base * factor, True) for factor in HELD_FACTORS]
+    return [Recipe(base * factor, False) for factor in FACTORS] + [
+        Recipe(base * factor, True) for factor in REPLAY_FACTORS
+    ]
+
+
+def _highest_rate(task: Task) -> float:
+    return max([task.learning_rate or 0.0, *(float(c.learning_rate) for c in task.checkpoints)])
 
 
 def line_search(
     task: Task,
     model: nn.Module,
-    examples: Batch,
+    objective: Objective,
     target: Target,
-    replay: Batch,
+    recipes: Sequence[Recipe],
     held_out: Batch,
     *,
+    optimization: Optimization,
     max_steps: int,
+    guard: Guard | None,
     reporter: Reporter,
 ) -> tuple[Recipe, Descent]:
     """The recipe that fixes the target with the least harm, and its descent.
 
-    Each of `FACTORS` times the first-order step size is tried, and of `REPLAY_FACTORS` with replay; harm is the
-    mean loss afterwards on ``held_out`` (another random slice of the training data). Runs that do not fix the
-    target come last, by the probability they reached; runs that diverge are left out.
+    Harm is the mean loss afterwards on ``held_out``, a random slice of the training data that takes no other part.
+    Runs in which the target does not stay fixed come after those in which it does, and runs that do not fix it last, by
+    the probability they reached; runs that diverge are left out.
 
     Raises:
         NumericalError: every run diverged.
     """
-    base = first_order_scale(task, model, examples, target).learning_rate()
-    recipes = [Recipe(base * factor, None) for factor in FACTORS]
-    recipes += [Recipe(base * factor, replay) for factor in REPLAY_FACTORS]
-    best: tuple[tuple[float, float], Recipe, Descent] | None = None
+    best: tuple[tuple[int, float], Recipe, Descent] | None = None
     for number, recipe in enumerate(recipes):
         try:
             run = descend(
                 task,
                 model,
-                examples,
+                recipe.applied(objective),
                 target,
                 learning_rate=recipe.learning_rate,
                 max_steps=max_steps,
-                replay=recipe.replay,
+                optimization=optimization,
+                guard=guard,
                 reporter=reporter.share(number / len(recipes), (number + 1) / len(recipes)),
                 message="Choosing the step size",
             )
@@ -114,11 +166,12 @@ def line_search(
         with torch.no_grad():
             harm = float(mean_loss(task, run.model, held_out, task.loss))
         reached = float(run.probabilities[-1, target.true])
-        rank = (0.0, harm) if run.fixed else (1.0, -reached)
+        rank = (0 if run.stopped == "reached" else 1, harm) if run.fixed else (2, -reached)
         if math.isfinite(harm) and (best is None or rank < best[0]):
             best = (rank, recipe, run)
     if best is None:
         raise NumericalError(
-            "Fine-tuning diverged at every step size: choose other training examples; nothing was changed."
+            "Fine-tuning diverged at every step size: choose fewer or other training examples, or another strategy; "
+            "nothing was changed."
         )
     return best[1], best[2]

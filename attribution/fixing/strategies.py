@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attribution.errors import UsageError
 from attribution.explanation import Explanation
-from attribution.fixing.settings import FixSettings, check_strategy
+from attribution.fixing.settings import UNLEARNING_CAP, FixSettings, check_strategy
 from attribution.projects import Edit, Project
+from attribution.projects.records import Action
+
+ACTIONS: dict[str, Action] = {
+    "helpers": "upweight",
+    "relabel": "relabel",
+    "unlearn": "remove",
+    "remove": "remove",
+}
+"""What a strategy does with each example that it takes."""
 
 
 def suggested_edits(
@@ -24,13 +34,16 @@ def suggested_edits(
 
     ``helpers`` takes the strongest helpers of the true class as they are labelled, leaving out those that look
     mislabelled (the model predicts another class for them); ``relabel`` the strongest culprits of any other class,
-    relabelled to the true class.
+    relabelled to the true class; ``remove`` the strongest culprits; ``unlearn`` the strongest culprits whose label the
+    model believes enough to unlearn it (`UNLEARNING_CAP`). ``test`` needs no training example.
 
     Raises:
         NotFoundError: no such strategy or training example.
         UsageError: a given example cannot be relabelled, or no example qualifies.
     """
     check_strategy(strategy)
+    if strategy == "test":
+        return []
     true = str(explanation.example["true"])
     true_number = project.class_names.index(true)
     labels = project.predictions("train")["label"].to_numpy()
@@ -47,7 +60,11 @@ def suggested_edits(
             qualifies = unsuspected if unsuspected.any() else helping
             order = np.argsort(explanation.scores, kind="stable")
         else:
-            qualifies = (labels != true_number) & (explanation.scores > 0)
+            qualifies = explanation.scores > 0
+            if strategy == "relabel":
+                qualifies &= labels != true_number
+            elif strategy == "unlearn":
+                qualifies &= _believed(project, labels)
             order = np.argsort(-explanation.scores, kind="stable")
         positions = [int(p) for p in order if qualifies[p]][:top]
     if not positions:
@@ -55,8 +72,18 @@ def suggested_edits(
             f"The strategy '{strategy}' finds no training example for '{explanation.example['id']}': "
             "try another strategy or method, or choose training examples yourself."
         )
-    action, label = ("upweight", None) if strategy == "helpers" else ("relabel", true)
-    return [Edit(train_id=str(ids[p]), action=action, label=label) for p in positions]  # type: ignore[arg-type]
+    action = ACTIONS[strategy]
+    label = true if action == "relabel" else None
+    return [Edit(train_id=str(ids[p]), action=action, label=label) for p in positions]
+
+
+def _believed(project: Project, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the model gives each training label a probability above that of the cap of unlearning (N,)."""
+    table = project.predictions("train")
+    classes = len(project.class_names)
+    chances = table[[f"p_{number}" for number in range(classes)]].to_numpy()
+    believed: NDArray[np.bool_] = chances[np.arange(len(labels)), labels] > classes**-UNLEARNING_CAP
+    return believed
 
 
 def _check_relabelling(strategy: str, already: list[str], true: str) -> None:

@@ -13,7 +13,7 @@ class Edit(BaseModel):
     """What to do with one training example.
 
     ``upweight`` trains on it as it is labelled, ``relabel`` trains on it with ``label`` (a class name),
-    ``remove`` leaves it out.
+    ``remove`` takes it out: left out of continued training, or unlearned, as the fix's strategy says.
     """
 
     train_id: str
@@ -77,9 +77,15 @@ class FixRecord(BaseModel):
     seed: int
     device: str
     learning_rate: float
+    optimizer: str = "sgd"
     replayed: int = 0
     """Random training examples whose loss was added to that of the chosen ones."""
     max_steps: int
+    guard: int | None = None
+    """How many other test predictions the fix was allowed to break at most; None for no limit."""
+    stopped: Literal["reached", "steps", "guard", "cap"] | None = None
+    """Why there was no further step: fixed and stayed so, no steps left, the next one would have broken more than the
+    guard allows, or what was unlearned is at the loss of a uniform guess. None in older histories."""
     before: Belief
     after: Belief
     fixed: bool
@@ -90,6 +96,11 @@ class FixRecord(BaseModel):
     accuracy_after: float
     accuracy_interval: tuple[float, float]
     """95 % interval of the paired difference accuracy_after - accuracy_before."""
+    mcnemar_p: float | None = None
+    """Exact two-sided p-value of no change in accuracy (McNemar); None in older histories, like the next two."""
+    calibration_before: float | None = None
+    """Expected calibration error of the test set, 15 bins."""
+    calibration_after: float | None = None
     per_class: list[ClassAccuracy]
     newly_fixed: list[str]
     newly_broken: list[str]
@@ -115,12 +126,18 @@ class FixRecord(BaseModel):
             "fixed": self.fixed,
             "steps": self.steps,
             "learning_rate": self.learning_rate,
+            "optimizer": self.optimizer,
             "replayed": self.replayed,
+            "guard": self.guard,
+            "stopped": self.stopped,
             "seed": self.seed,
             "seconds": self.seconds,
             "accuracy_before": self.accuracy_before,
             "accuracy_after": self.accuracy_after,
             "accuracy_interval": list(self.accuracy_interval),
+            "mcnemar_p": self.mcnemar_p,
+            "calibration_before": self.calibration_before,
+            "calibration_after": self.calibration_after,
             "newly_fixed": self.newly_fixed,
             "newly_broken": self.newly_broken,
             "controls": [

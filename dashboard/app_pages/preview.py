@@ -26,7 +26,9 @@ from dashboard.views.fixes import (
     accuracy_change,
     controls_sentence,
     harm_sentence,
+    significance,
     steps_sentence,
+    stop_sentence,
 )
 from dashboard.waiting import PATIENCE, clear_places, show_progress, while_running
 
@@ -62,6 +64,9 @@ def decision(opened: Opened, fix: FixRecord) -> None:
 def draw_fix(opened: Opened, fix: FixRecord) -> None:
     """The whole preview of a fix."""
     st.markdown(f"**{escaped(steps_sentence(fix))}** {escaped(controls_sentence(fix))}")
+    stop = stop_sentence(fix)
+    if stop is not None:
+        st.info(stop, icon=":material/front_hand:")
     harm = harm_sentence(fix)
     if harm is not None:
         st.warning(harm, icon=":material/trending_down:")
@@ -91,7 +96,7 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
         )
     side_effects(opened, fix)
     st.caption(
-        f"Recipe: {fix.strategy}, method {fix.method}, learning rate {fix.learning_rate:.2g}, "
+        f"Recipe: {fix.strategy}, method {fix.method}, {fix.optimizer}, learning rate {fix.learning_rate:.2g}, "
         f"{fix.replayed or 'no'} training examples replayed, at most "
         f"{fix.max_steps} steps, seed {fix.seed}, on {fix.device}, {fix.seconds:.1f} s"
     )
@@ -110,10 +115,12 @@ def side_effects(opened: Opened, fix: FixRecord) -> None:
                 "Test accuracy",
                 percent(fix.accuracy_after),
                 f"{points(fix.accuracy_after - fix.accuracy_before)} (95 %: {points(low)} to {points(high)})",
-                help=f"It was {percent(fix.accuracy_before)}: {accuracy_change(fix)}, paired over the test examples.",
+                help=f"It was {percent(fix.accuracy_before)}: {accuracy_change(fix)}, paired over the test examples"
+                f"{significance(fix)}.",
             ),
             Metric("Other predictions fixed", f"{len(fix.newly_fixed):,}", tested),
             Metric("Other predictions broken", f"{len(fix.newly_broken):,}", tested),
+            *calibration(fix),
         ]
     )
     fixed_side, broken_side, class_side = st.columns(3, gap="medium")
@@ -124,6 +131,21 @@ def side_effects(opened: Opened, fix: FixRecord) -> None:
     with class_side:
         st.subheader("Per class", anchor=False)
         per_class(fix)
+
+
+def calibration(fix: FixRecord) -> list[Metric]:
+    """How far confidence is from accuracy; nothing in a fix from before it was recorded."""
+    if fix.calibration_before is None or fix.calibration_after is None:
+        return []
+    return [
+        Metric(
+            "Calibration error",
+            percent(fix.calibration_after),
+            points(fix.calibration_after - fix.calibration_before),
+            help=f"Mean distance of confidence from accuracy on the test set, over 15 bins of confidence. It was "
+            f"{percent(fix.calibration_before)}.",
+        )
+    ]
 
 
 def fix_of_url(opened: Opened) -> FixRecord | None:

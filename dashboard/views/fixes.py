@@ -10,12 +10,39 @@ def steps_sentence(fix: FixRecord) -> str:
     """What was done: always "after k steps, not a retrain"."""
     count = len(fix.edits)
     kinds = {edit.action for edit in fix.edits}
-    doing = {"upweight": "up-weighted", "relabel": "relabelled", "remove": "removed"}
+    removed = "unlearned" if fix.strategy == "unlearn" else "removed"
+    doing = {"upweight": "up-weighted", "relabel": "relabelled", "remove": removed}
     done = doing[kinds.pop()] if len(kinds) == 1 else "edited"
-    return (
-        f"{count} {done} training example{'s' if count != 1 else ''}, "
-        f"after {fix.steps} step{'s' if fix.steps != 1 else ''}, not a retrain."
-    )
+    what = f"{count} {done} training example{'s' if count != 1 else ''}"
+    if fix.strategy == "test":
+        what = "Trained on the test example itself"
+    return f"{what}, after {fix.steps} step{'s' if fix.steps != 1 else ''}, not a retrain."
+
+
+def stop_sentence(fix: FixRecord) -> str | None:
+    """Why it went no further, where that says something that the other sentences do not; None otherwise."""
+    if fix.stopped == "guard":
+        return (
+            f"Stopped because another step would break more than the {fix.guard} other predictions that the guard "
+            "allows: allow more, or choose other examples or another strategy."
+        )
+    if fix.stopped == "cap" and not fix.fixed:
+        return (
+            "Stopped because the model does not believe the unlearned examples any more: choose more of them, or "
+            "another strategy."
+        )
+    if fix.stopped == "steps" and fix.fixed:
+        return (
+            "The steps ended with the prediction right; whether it stays so is not known: allow more steps."
+        )
+    return None
+
+
+def significance(fix: FixRecord) -> str:
+    """The p-value of McNemar's test in brackets, to follow a change in accuracy; nothing where it was not recorded."""
+    if fix.mcnemar_p is None:
+        return ""
+    return f" (McNemar p {'< 0.001' if fix.mcnemar_p < 0.001 else f'= {fix.mcnemar_p:.3f}'})"
 
 
 def controls_sentence(fix: FixRecord) -> str:
@@ -28,6 +55,8 @@ def controls_sentence(fix: FixRecord) -> str:
     if not fix.fixed:
         if fixed:
             return f"Not fixed, though a control was ({_titles(fixed)}): choose other examples."
+        if fix.stopped == "guard":
+            return f"Not fixed within the guard, and none {every} either."
         return f"Not fixed, and none {every} either: more steps or other examples may do."
     if not fixed:
         return f"None {every} fixed it: the chosen examples matter."

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from attribution import Engine, prepare
 from attribution.errors import Cancelled, ProjectError, UsageError
-from attribution.fixing import export_fix, read_edits, replay_command
+from attribution.fixing import STRATEGIES, export_fix, read_edits, replay_command
 from attribution.fixing.command import edit_rows
 from attribution.progress import Reporter
 from attribution.projects import Edit, FixRecord, Manifest, Project, TransformersSource, create_project
@@ -149,6 +149,18 @@ def test_the_written_command_makes_the_same_fix(
         "learning_rate",
     ):
         assert again[key] == json.loads(json.dumps(record.contract()[key]))
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "helpers"])
+def test_every_strategy_is_repeated_bit_for_bit_by_replay_and_by_its_command(
+    engine: Engine, strategy: str, tracefix: CommandLine
+) -> None:
+    """With a guard as well, which belongs to the recipe."""
+    guarded = kept(engine, engine.project.mispredictions()[-3]["id"], strategy=strategy, top=4, guard=30)
+    assert engine.replay(guarded.fix_id).difference == 0
+    command = shlex.split(replay_command(engine.project.directory, guarded))
+    again = json.loads(tracefix(*command[1:], "--json").out)
+    assert again["after"] == guarded.contract()["after"] and again["steps"] == guarded.steps
 
 
 def test_the_table_of_edits_says_what_was_done_and_why(

@@ -77,6 +77,18 @@ def test_a_fix_from_before_broken_predictions_were_named_still_opens(tmp_path: P
     assert history.get("old").newly_broken_as == {}
 
 
+def test_a_fix_from_before_guard_and_calibration_still_opens(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.save(record("old"))
+    later = ("optimizer", "guard", "stopped", "mcnemar_p", "calibration_before", "calibration_after")
+    paths = ", ".join(f"'$.{name}'" for name in later)
+    with closing(sqlite3.connect(tmp_path / "history.sqlite")) as connection, connection:
+        connection.execute(f"UPDATE fixes SET record = json_remove(record, {paths})")
+    old = history.get("old")
+    assert old == record("old").model_copy(update={"state": "kept"})
+    assert old.stopped is None and old.mcnemar_p is None and old.guard is None
+
+
 def test_unknown_fixes_and_damage_are_said(tmp_path: Path) -> None:
     history = History(tmp_path)
     for call in (history.get, history.keep, history.delete, history.restore):

@@ -1,0 +1,1 @@
+"""Studies: what this project's own mispredictions and training data say about methods and strategies."""
