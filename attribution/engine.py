@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from attribution import frozen
 from attribution.breakdown import Breakdown, break_down
-from attribution.capture import GradientCapture
 from attribution.devices import resolve_device
-from attribution.errors import MissingRequirementError, NumericalError, ProjectError, UsageError
+from attribution.errors import MissingRequirementError, ProjectError, UsageError
 from attribution.explanation import Explanation
 from attribution.fixing import (
     FixRequest,
@@ -30,14 +26,13 @@ from attribution.fixing import (
     strategy_of,
     suggested_edits,
 )
-from attribution.fixing.optimization import GradientMap
+from attribution.fixing.context import FixContext
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
     DirectionalMethod,
     Method,
     ProjectFacts,
-    SummedMethod,
     default_method,
     method_named,
 )
@@ -48,20 +43,10 @@ from attribution.projects import Edit, FixRecord, Project
 from attribution.projects.locking import exclusive
 from attribution.query import Loaded, Query, Target
 from attribution.runs import Run, ensemble_runs, own_run
+from attribution.scoring import check_scores, explained
 from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_set
 from attribution.sources import load_task
 from attribution.stages import before
-from attribution.trust import trust_of
-
-FIXING_DAMPING = 0.1
-"""Damping of the curvature that a fix steps in, times its mean eigenvalue.
-
-Measured on digits, helpers over all 39 mispredictions, other predictions broken per fix: plain gradient steps 8.9; at
-10 times the mean 4.4, at 3 times 3.7, 3.2 (1), 2.6 (0.3), 2.3 (0.1), 2.2 (0.03), 2.5 (0.01); all fixed everywhere.
-"""
-
-RERANKED = 200
-"""Strongest examples, half of each sign, that are scored again exactly where the index leaves something out."""
 
 _REMEMBERED = 64
 
@@ -130,7 +115,7 @@ class Engine:
             if key not in self._remembered or ".py:" in measurement:
                 queries = self._queries(chosen, [target], use_index, refine, ensemble, reporter)
                 example = self.project.example("test", test_id)
-                found = self._explained(chosen, queries, example, measurement, preliminary)
+                found = explained(self._run, chosen, queries, example, measurement, preliminary)
                 self._remembered[key] = found
                 while len(self._remembered) > _REMEMBERED:
                     self._remembered.popitem(last=False)
@@ -172,12 +157,12 @@ class Engine:
             for engine in earlier:
                 engine._run.complete(source, reporter.share(0.3, 0.6))
                 query = before(query, source, engine._loaded)
-            return engines[-1]._explained(
+            return explained(
+                engines[-1]._run,
                 source,
                 [query],
                 self.project.example("test", test_id),
                 measurement,
-                None,
                 of_later_stage=bool(earlier),
             )
 
@@ -206,7 +191,7 @@ class Engine:
         with self._lock:
             queries = self._queries(chosen, targets, use_index, refine, ensemble, reporter)
             found = chosen.averaged(queries)
-        _check_scores(found, chosen, ", ".join(list(test_ids)[:3]))
+        check_scores(found, chosen, ", ".join(list(test_ids)[:3]))
         return found.to(torch.float32).numpy()
 
     def self_influence(self, *, reporter: Reporter = SILENT) -> NDArray[np.float32]:
@@ -355,17 +340,7 @@ class Engine:
                 guard=guard,
                 controls=controls,
             )
-            return run_fix(
-                self.project,
-                self.task,
-                self._final_model(),
-                self._representations(),
-                request,
-                device=self.device,
-                reporter=reporter.share(0.2, 1.0),
-                moments=self._final_moments(),
-                curvature=None if strategy == "remove" else self._natural(reporter),
-            )
+            return run_fix(FixContext.of(self._run), request, reporter.share(0.2, 1.0))
 
     def replay(self, fix_id: str, *, reporter: Reporter = SILENT) -> Replayed:
         """The patched model of a fix of the history, made again from its recipe and compared with its record.
@@ -376,17 +351,7 @@ class Engine:
         """
         fix = self.project.history.get(fix_id)
         with self._lock:
-            return run_replay(
-                self.project,
-                self.task,
-                self._final_model(),
-                self._representations(),
-                fix,
-                device=self.device,
-                reporter=reporter,
-                moments=self._final_moments(),
-                curvature=None if fix.strategy == "remove" else self._natural(reporter),
-            )
+            return run_replay(FixContext.of(self._run), fix, reporter)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -446,111 +411,3 @@ class Engine:
                     f"The method '{method.info.name}' cannot run on model {number} of the ensemble. {problem}"
                 )
         return self._ensemble
-
-    def _explained(
-        self,
-        method: Method,
-        queries: Sequence[Query],
-        example: dict[str, Any],
-        measurement: str,
-        preliminary: Callable[[Explanation], None] | None,
-        *,
-        of_later_stage: bool = False,
-    ) -> Explanation:
-        """The explanation of a test example, of this project or of a later stage, by this project's training data."""
-        started = time.perf_counter()
-        query = queries[0]
-        parts, scores = _scored(method, queries)
-        _check_scores(scores, method, example["id"])
-        query_seconds = time.perf_counter() - started
-
-        def explanation(scores: Tensor, exact: bool) -> Explanation:
-            return Explanation(
-                project=self.project,
-                example=example,
-                method=method.info.name,
-                measurement=measurement,
-                measurement_words=query.targets[0].measurement.words,
-                scores=scores.to(torch.float32).numpy(),
-                seconds={"query": query_seconds, "total": time.perf_counter() - started},
-                trust=trust_of(
-                    method,
-                    queries,
-                    scores,
-                    parts,
-                    exact=exact,
-                    # The test example of a later stage has no representation here.
-                    representations=None if of_later_stage else self._representations(),
-                ),
-                representations=self._representations(),
-            )
-
-        exact = not method.from_gradients or not query.use_index or self._loaded.index.exact
-        if exact:
-            return explanation(scores, True)
-        if preliminary is not None:
-            preliminary(explanation(scores, False))
-        best = strongest(scores, RERANKED)
-        scores = scores.clone()
-        scores[best] = method.averaged([q.restricted(best.tolist()) for q in queries])[0]
-        _check_scores(scores, method, example["id"])
-        return explanation(scores, False)
-
-    def _natural(self, reporter: Reporter) -> GradientMap:
-        """λ(H + λI)⁻¹ of a gradient by parameter, with EK-FAC at the final model and a large λ."""
-        final = self._loaded.trajectory.final
-        capture = GradientCapture(self.task, self._loaded.trajectory.model_at(final))
-        found = self._loaded.curvature.at(final, reporter).to(self.device)
-        damping = FIXING_DAMPING * found.mean_eigenvalue()
-
-        def mapped(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            whole = {
-                name: gradients[name] if name in gradients else torch.zeros_like(parameter)
-                for name, parameter in capture.model.named_parameters()
-                if parameter.requires_grad
-            }
-            blocks = capture.from_parameters({name: g.unsqueeze(0) for name, g in whole.items()})
-            solved = capture.to_parameters(found.inverse(blocks, damping))
-            return {name: damping * solved[name][0] for name in whole}
-
-        return mapped
-
-    def _final_model(self) -> nn.Module:
-        return self._loaded.trajectory.model_at(self._loaded.trajectory.final)
-
-    def _final_moments(self) -> dict[str, Tensor] | None:
-        checkpoint = self._loaded.trajectory.final.checkpoint
-        return None if checkpoint is None else checkpoint.corrected_moments(self.task.betas[1])
-
-    def _representations(self) -> NDArray[np.float32] | None:
-        if self.facts.head is None:
-            return None
-        stored: NDArray[np.float32] = self._loaded.index.representations(self.facts.final).numpy()
-        return stored
-
-
-def _scored(method: Method, queries: Sequence[Query]) -> tuple[Tensor | None, Tensor]:
-    """The parts (parts, N) that scores are made of, by model or by checkpoint, and the scores (N,) themselves."""
-    if len(queries) > 1:
-        each = torch.stack([method.scores(query)[0] for query in queries])
-        plain = type(method).averaged is Method.averaged
-        return each, each.mean(dim=0) if plain else method.averaged(queries)[0]
-    if isinstance(method, SummedMethod):
-        parts = method.parts(queries[0])[:, 0]
-        return parts, parts.sum(dim=0)
-    return None, method.scores(queries[0])[0]
-
-
-def strongest(scores: Tensor, count: int) -> Tensor:
-    """Positions of the ``count`` strongest scores, half of each sign."""
-    half = min(count // 2, len(scores))
-    both_ends = torch.cat([scores.topk(half).indices, (-scores).topk(half).indices])
-    return both_ends[torch.argsort(both_ends)] if half * 2 <= len(scores) else torch.arange(len(scores))
-
-
-def _check_scores(scores: Tensor, method: Method, asked: str) -> None:
-    if not bool(torch.isfinite(scores).all()):
-        raise NumericalError(
-            f"The method '{method.info.name}' gave scores that are not finite for example '{asked}': "
-            "try another method, or check the model for NaN weights."
-        )

@@ -7,7 +7,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution.batches import gradient_batch_size, labels_of, load_weights
@@ -67,6 +69,13 @@ class Run:
                 builder.build(loaded.trajectory.point(number), share)
             method.fit(loaded, reporter.share(len(missing) / (len(missing) + 1), 1.0))
             self._fitted.add(method.info.name)
+
+    def representations(self) -> NDArray[np.float32] | None:
+        """Representations (n_train, D) at the final model; None where it has no layer that reads them."""
+        if self.facts.head is None:
+            return None
+        stored: NDArray[np.float32] = self.loaded.index.representations(self.facts.final).numpy()
+        return stored
 
 
 def own_run(project: Project, task: Task, device: torch.device | str) -> Run:

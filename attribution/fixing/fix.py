@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from attribution.batches import batch_of
 from attribution.errors import NumericalError, UsageError
+from attribution.fixing.context import FixContext
 from attribution.fixing.controls import Control, control_sets
 from attribution.fixing.descent import Descent, Target, descend
 from attribution.fixing.guard import Guard
 from attribution.fixing.objective import Objective, Unlearnable
-from attribution.fixing.optimization import GradientMap, Optimization
+from attribution.fixing.optimization import Optimization
 from attribution.fixing.side_effects import SideEffects, compare
 from attribution.fixing.step_size import Recipe, candidates, line_search
 from attribution.fixing.treatment import Slices, Treatment
@@ -28,7 +27,6 @@ from attribution.predictions import predict
 from attribution.progress import Reporter
 from attribution.projects import ControlRecord, Edit, FixRecord, Project
 from attribution.projects.records import Belief, ClassAccuracy, CurvePoint
-from attribution.task import Task
 from attribution.versions import library_versions
 
 PREDICTION_BATCH = 256
@@ -64,22 +62,8 @@ class CarriedOut:
     run: Descent
 
 
-def run_fix(
-    project: Project,
-    task: Task,
-    model: nn.Module,
-    representations: NDArray[np.float32] | None,
-    request: FixRequest,
-    *,
-    device: torch.device,
-    reporter: Reporter,
-    moments: Mapping[str, Tensor] | None = None,
-    curvature: GradientMap | None = None,
-) -> FixRecord:
-    """Fix one misprediction on a copy of ``model``; the same request gives the same result on the same device.
-
-    ``moments`` are Adam's second moments at ``model``, where the training record has them, ``curvature`` maps
-    gradients to directed steps (see `Optimization`); without it those are the training record's too.
+def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> FixRecord:
+    """Fix one misprediction on a copy of the model; the same request gives the same result on the same device.
 
     Raises:
         UsageError: nothing to fix or to unlearn, or an edit that cannot be carried out.
@@ -87,17 +71,8 @@ def run_fix(
         NumericalError: fine-tuning diverged.
     """
     started = time.perf_counter()
-    carried = carry_out(
-        project,
-        task,
-        model,
-        representations,
-        request,
-        device=device,
-        reporter=reporter.share(0.0, 0.3),
-        moments=moments,
-        curvature=curvature,
-    )
+    carried = carry_out(context, request, reporter.share(0.0, 0.3))
+    project, task, device = context.project, context.task, context.device
     target, recipe, run = carried.target, carried.recipe, carried.run
     test_id = str(project.predictions("test").index[request.position])
     train_labels = project.predictions("train")["label"].to_numpy()
@@ -130,12 +105,10 @@ def run_fix(
     for number, control in enumerate(sets):
         share = reporter.share(0.5 + 0.5 * number / len(sets), 0.5 + 0.5 * (number + 1) / len(sets))
         control_run = _control_run(
-            task,
-            model,
+            context,
             carried,
             carried.treatment.of_others(control.positions, train_labels),
             request,
-            device,
             share.share(0.0, 0.3),
             f"Control: {control.title.lower()}",
         )
@@ -190,23 +163,13 @@ def run_fix(
     )
 
 
-def carry_out(
-    project: Project,
-    task: Task,
-    model: nn.Module,
-    representations: NDArray[np.float32] | None,
-    request: FixRequest,
-    *,
-    device: torch.device,
-    reporter: Reporter,
-    moments: Mapping[str, Tensor] | None = None,
-    curvature: GradientMap | None = None,
-) -> CarriedOut:
+def carry_out(context: FixContext, request: FixRequest, reporter: Reporter) -> CarriedOut:
     """The fine-tuning of a fix alone, without controls and side effects: what replaying a recipe repeats.
 
     Raises:
         As `run_fix`.
     """
+    project, task, model, device = context.project, context.task, context.model, context.device
     row = project.predictions("test").iloc[request.position]
     true, predicted = int(row["label"]), int(row["predicted"])
     if true == predicted:
@@ -219,7 +182,7 @@ def carry_out(
     sets = control_sets(
         treatment.positions,
         train_labels,
-        _similarity(project, representations, request.position),
+        _similarity(project, context.representations, request.position),
         request.seed,
         stand_in=true if strategy == "test" and bool((train_labels == true).any()) else None,
     )
@@ -238,9 +201,9 @@ def carry_out(
     if request.guard is not None:
         right = np.flatnonzero((test_labels == before) & (np.arange(len(before)) != request.position))
         guard = Guard(task, request.guard, right.tolist(), device, PREDICTION_BATCH)
-    optimization = Optimization.of(task, moments)
+    optimization = Optimization.of(task, context.moments)
     if not objective.continued:
-        optimization = Optimization.natural(curvature) if curvature else optimization.from_standstill()
+        optimization = Optimization.natural(context.curvature(reporter))
     recipe, run = line_search(
         task,
         model,
@@ -257,15 +220,14 @@ def carry_out(
 
 
 def _control_run(
-    task: Task,
-    model: nn.Module,
+    context: FixContext,
     carried: CarriedOut,
     treatment: Treatment,
     request: FixRequest,
-    device: torch.device,
     reporter: Reporter,
     message: str,
 ) -> Descent:
+    task, model, device = context.task, context.model, context.device
     target, recipe = carried.target, carried.recipe
     try:
         objective = treatment.objective(

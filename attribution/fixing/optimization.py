@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -43,14 +43,6 @@ class Optimization:
         if task.optimizer == "unknown":
             return cls("unknown")
         return cls(task.optimizer, task.momentum, task.weight_decay, task.betas, task.epsilon, moments)
-
-    def from_standstill(self) -> Optimization:
-        """Without any memory of earlier gradients, for a few directed steps.
-
-        Measured on digits: with the record's momentum of .9, helpers break 9.4 predictions a fix rather than 8.9, and
-        the controls twice as many, since the steps still roll on when the target is reached.
-        """
-        return replace(self, momentum=0.0, betas=(0.0, self.betas[1]))
 
     @classmethod
     def natural(cls, curvature: GradientMap) -> Optimization:

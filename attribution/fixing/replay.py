@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from attribution.errors import ProjectError
+from attribution.fixing.context import FixContext
 from attribution.fixing.descent import Descent, Target
 from attribution.fixing.fix import FixRequest, carry_out
-from attribution.fixing.optimization import GradientMap
 from attribution.progress import Reporter
 from attribution.projects import FixRecord, Project
-from attribution.task import Task
 
 SAME_MODEL = 1e-3
 """The prediction before may differ by so much from that of the record: batches and devices round differently."""
@@ -36,26 +31,14 @@ class Replayed:
     difference: float
 
 
-def run_replay(
-    project: Project,
-    task: Task,
-    model: nn.Module,
-    representations: NDArray[np.float32] | None,
-    fix: FixRecord,
-    *,
-    device: torch.device,
-    reporter: Reporter,
-    moments: Mapping[str, Tensor] | None = None,
-    curvature: GradientMap | None = None,
-) -> Replayed:
-    """Carry the recorded edits out again on a copy of ``model`` and compare every step with the record.
-
-    Arguments as those of `attribution.fixing.fix.run_fix`.
+def run_replay(context: FixContext, fix: FixRecord, reporter: Reporter) -> Replayed:
+    """Carry the recorded edits out again on a copy of the model and compare every step with the record.
 
     Raises:
         ProjectError: model or data changed since, or the replay does not give the recorded result.
         NotFoundError: an example of the record is no longer in the project.
     """
+    project, device = context.project, context.device
     position = project.position("test", fix.test_id)
     _check_same_model(project, fix, position)
     request = FixRequest(
@@ -68,17 +51,7 @@ def run_replay(
         seed=fix.seed,
         guard=fix.guard,
     )
-    carried = carry_out(
-        project,
-        task,
-        model,
-        representations,
-        request,
-        device=device,
-        reporter=reporter,
-        moments=moments,
-        curvature=curvature,
-    )
+    carried = carry_out(context, request, reporter)
     difference = _difference(carried.run, carried.target, fix, project.class_names)
     if difference is None or difference > SAME_RESULT:
         reached = float(carried.run.probabilities[-1, carried.target.true])

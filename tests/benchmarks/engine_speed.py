@@ -34,7 +34,7 @@ from attribution.batches import batches, evaluation_copy
 from attribution.capture import GradientCapture, gradient_stream
 from attribution.curvature import fit_ekfac
 from attribution.curvature.store import fitted_on
-from attribution.engine import RERANKED, strongest
+from attribution.scoring import RERANKED, strongest
 from attribution.sources import load_task
 from attribution.task import cross_entropy
 from attribution.trajectory import Trajectory

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from attribution import Engine, Task
 from attribution.batches import batch_of
 from attribution.capture import GradientCapture
-from attribution.engine import FIXING_DAMPING
 from attribution.errors import NumericalError, UsageError
 from attribution.fixing import STRATEGIES, strategy_of
+from attribution.fixing.context import FIXING_DAMPING, natural_steps
 from attribution.fixing.descent import Descent, Target, descend
 from attribution.fixing.guard import Guard
 from attribution.fixing.objective import Drawn, Objective, Unlearnable, Unlearned
@@ -307,7 +307,7 @@ def test_nan_stops_and_restores(task: Task, never: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "optimization", [Optimization("sgd"), Optimization("adam").from_standstill(), Optimization("adamw")]
+    "optimization", [Optimization("sgd"), Optimization("adam", betas=(0.0, 0.999)), Optimization("adamw")]
 )
 def test_the_first_order_step_size_halves_the_margin(
     task: Task, target: Target, optimization: Optimization
@@ -330,7 +330,7 @@ def test_the_first_order_step_size_halves_the_margin(
 def test_stored_moments_scale_the_steps(task: Task, never: Target) -> None:
     """Oracle: g / (√v̂ + ε), where nothing is remembered of earlier gradients."""
     moments = {name: torch.full_like(p, 4.0) for name, p in task.model.named_parameters()}
-    optimization = Optimization("adam", moments=moments).from_standstill()
+    optimization = Optimization("adam", betas=(0.0, 0.999), moments=moments)
     objective = Objective(trained=batch_of(task, "train", [0, 1, 2]))
     loss = objective.loss(task, task.model, 0)
     gradients = torch.autograd.grad(loss, list(task.model.parameters()))
@@ -382,7 +382,7 @@ def test_natural_steps_are_solved_with_the_curvature(engine: Engine, mispredicti
     """Oracle: EK-FAC's own inverse of the loss gradient, by parameter; and what they spare is the rest."""
     final = engine._loaded.trajectory.final
     model = engine._loaded.trajectory.model_at(final)
-    mapped = engine._natural(Reporter())
+    mapped = natural_steps(engine._run, Reporter())
     parameters = dict(model.named_parameters())
     gradients = {
         name: torch.randn(p.shape, generator=torch.Generator().manual_seed(number))
