@@ -23,7 +23,7 @@ TITLE_WIDTH = 14
 def probability_curves(fix: FixRecord) -> go.Figure:
     """Probability of the true and of the originally predicted class after each step: the fix, then each control."""
     runs = [("This fix", fix.probability_per_step)]
-    runs += [(f"Control: {control.title.lower()}", control.probability_per_step) for control in fix.controls]
+    runs += [(control.title, control.probability_per_step) for control in fix.controls]
     figure = make_subplots(
         rows=1,
         cols=len(runs),
