@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from attribution import frozen
 from attribution.breakdown import Breakdown, break_down
+from attribution.common import distinct
 from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, ProjectError, UsageError
 from attribution.explanation import Explanation
@@ -49,6 +50,9 @@ from attribution.sources import load_task
 from attribution.stages import before
 
 _REMEMBERED = 64
+
+_PORTION = 16
+"""Test examples of a group whose gradients are held in memory at once."""
 
 
 class Engine:
@@ -115,10 +119,64 @@ class Engine:
             if key not in self._remembered or ".py:" in measurement:
                 queries = self._queries(chosen, [target], use_index, refine, ensemble, reporter)
                 example = self.project.example("test", test_id)
-                found = explained(self._run, chosen, queries, example, measurement, preliminary)
-                self._remembered[key] = found
-                while len(self._remembered) > _REMEMBERED:
-                    self._remembered.popitem(last=False)
+                found = explained(self._run, chosen, [queries], [example], measurement, preliminary)
+                self._remember(key, found)
+            return self._remembered[key]
+
+    def explain_group(
+        self,
+        test_ids: Sequence[str],
+        *,
+        method: str | None = None,
+        measurement: str = "margin",
+        use_index: bool = True,
+        refine: bool = False,
+        ensemble: bool = False,
+        preliminary: Callable[[Explanation], None] | None = None,
+        reporter: Reporter = SILENT,
+    ) -> Explanation:
+        """Score all training examples for a measurement of several test examples together, by the mean of their scores.
+
+        Its culprits and helpers are the common ones: those first that are among the 20 strongest of the most test
+        examples. One test example alone is explained as by `explain`.
+
+        Raises:
+            As `explain`; UsageError: no test example.
+        """
+        ids = distinct(test_ids)
+        if len(ids) == 1:
+            return self.explain(
+                ids[0],
+                method=method,
+                measurement=measurement,
+                use_index=use_index,
+                refine=refine,
+                ensemble=ensemble,
+                preliminary=preliminary,
+                reporter=reporter,
+            )
+        chosen = self._method(method)
+        targets = [self._target(test_id, measurement) for test_id in ids]
+        key = ("\n".join(ids), chosen.info.name, measurement, use_index, refine, ensemble)
+        with self._lock:
+            if key not in self._remembered or ".py:" in measurement:
+                starts = range(0, len(targets), _PORTION)
+                portions = [
+                    self._queries(
+                        chosen,
+                        targets[start : start + _PORTION],
+                        use_index,
+                        refine,
+                        ensemble,
+                        reporter.share(
+                            start / len(targets), min(start + _PORTION, len(targets)) / len(targets)
+                        ),
+                    )
+                    for start in starts
+                ]
+                examples = [self.project.example("test", test_id) for test_id in ids]
+                found = explained(self._run, chosen, portions, examples, measurement, preliminary)
+                self._remember(key, found)
             return self._remembered[key]
 
     def explain_stage(
@@ -160,8 +218,8 @@ class Engine:
             return explained(
                 engines[-1]._run,
                 source,
-                [query],
-                self.project.example("test", test_id),
+                [[query]],
+                [self.project.example("test", test_id)],
                 measurement,
                 of_later_stage=bool(earlier),
             )
@@ -274,7 +332,7 @@ class Engine:
 
     def fix(
         self,
-        test_id: str,
+        test_id: str | Sequence[str],
         *,
         strategy: str = FixSettings.strategy,
         edits: Sequence[Edit] | None = None,
@@ -291,6 +349,8 @@ class Engine:
     ) -> FixRecord:
         """Fine-tune a copy of the model on chosen training examples until the test example is predicted right.
 
+        Of several ids, all of them are to be predicted right at once, and the explanation is that of `explain_group`.
+
         ``edits`` say exactly what to do (``strategy`` then only how examples are removed, see `strategy_of`); else
         ``train_ids`` with the strategy's action; else the strategy's own suggestion from the explanation by ``method``
         (averaged over the ``ensemble``, if asked). With a ``guard`` it ends before a step that would break more than so
@@ -299,14 +359,16 @@ class Engine:
 
         Raises:
             NotFoundError: no such test or training example, strategy or method.
-            UsageError: nothing to train on, the example is predicted right already, or the numbers make no sense.
+            UsageError: nothing to fix or to train on, an example is predicted right already, or the numbers make no
+                sense.
             NumericalError: fine-tuning diverged.
         """
         if top < 1 or steps < 1:
             raise UsageError("--top and --steps must be at least 1.")
         if guard is not None and guard < 0:
             raise UsageError("--guard must be at least 0: the number of other predictions that may break.")
-        position = self.project.position("test", test_id)
+        ids = distinct([test_id] if isinstance(test_id, str) else test_id)
+        positions = [self.project.position("test", one) for one in ids]
         name = method or default_method(self.facts)
         with self._lock:
             check_strategy(strategy)
@@ -319,8 +381,8 @@ class Engine:
                     )
                 edits = []
             else:
-                explanation = self.explain(
-                    test_id,
+                explanation = self.explain_group(
+                    ids,
                     method=name,
                     measurement=measurement,
                     ensemble=ensemble,
@@ -330,7 +392,7 @@ class Engine:
                     self.project, explanation, strategy=strategy, top=top, train_ids=train_ids
                 )
             request = FixRequest(
-                position=position,
+                positions=positions,
                 strategy=strategy,
                 edits=list(edits),
                 method=name,
@@ -361,6 +423,11 @@ class Engine:
         if problem is not None:
             raise MissingRequirementError(f"The method '{chosen.info.name}' cannot run here. {problem}")
         return chosen
+
+    def _remember(self, key: tuple[str, str, str, bool, bool, bool], explanation: Explanation) -> None:
+        self._remembered[key] = explanation
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
 
     def _target(self, test_id: str, measurement: str) -> Target:
         position = self.project.position("test", test_id)

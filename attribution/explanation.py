@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution.common import common_order, explained_counts
 from attribution.projects import Project
 
 NEAR_DUPLICATE_COSINE = 0.998
@@ -29,6 +30,8 @@ class Explanation:
         seconds: {"query": method alone, "total": with the exact re-rank and descriptions}.
         trust: what is cheaply known about how far to believe it; ``sentence`` says it in words.
         representations: (n_train, D) or None; used to group near duplicates.
+        others: further test examples that were explained together with it: ``scores`` are then means over all of them.
+        each: the scores (Q, n_train) of each of the Q test examples; None where ``scores`` are those of the only one.
     """
 
     project: Project
@@ -40,26 +43,49 @@ class Explanation:
     seconds: dict[str, float]
     trust: dict[str, Any]
     representations: NDArray[np.float32] | None = field(default=None, repr=False)
+    others: list[dict[str, Any]] = field(default_factory=list)
+    each: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """All test examples that the scores are about; one, unless a group was explained."""
+        return [self.example, *self.others]
 
     @cached_property
     def _order(self) -> NDArray[np.int64]:
         # Ties are broken by position, so that the same scores always give the same list.
         return np.argsort(-self.scores, kind="stable")
 
+    @cached_property
+    def _explained(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """In how many of the predictions each training example is among the strongest culprits and helpers."""
+        each = self.scores[None] if self.each is None else self.each
+        return explained_counts(each), explained_counts(-each)
+
     def culprits(self, top: int) -> list[dict[str, Any]]:
-        """The ``top`` strongest positive scores, strongest first, as cards."""
-        chosen = [int(p) for p in self._order[:top] if self.scores[p] > 0]
-        return self._cards(chosen)
+        """The ``top`` strongest positive scores, strongest first, as cards.
+
+        Of a group those first that are among the strongest culprits of the most test examples: ``explains`` says of
+        how many.
+        """
+        if self.others:
+            counts = self._explained[0]
+            return self._cards(common_order(self.scores, counts)[:top].tolist(), counts)
+        return self._cards([int(p) for p in self._order[:top] if self.scores[p] > 0])
 
     def helpers(self, top: int) -> list[dict[str, Any]]:
-        """The ``top`` strongest negative scores, strongest first, as cards."""
-        chosen = [int(p) for p in self._order[::-1][:top] if self.scores[p] < 0]
-        return self._cards(chosen)
+        """The ``top`` strongest negative scores, strongest first, as cards; of a group as for `culprits`."""
+        if self.others:
+            counts = self._explained[1]
+            return self._cards(common_order(-self.scores, counts)[:top].tolist(), counts)
+        return self._cards([int(p) for p in self._order[::-1][:top] if self.scores[p] < 0])
 
     def contract(self, top: int) -> dict[str, Any]:
         """The shape that ``tracefix explain --json`` prints."""
+        group = {"examples": self.examples} if self.others else {}
         return {
             "example": self.example,
+            **group,
             "method": self.method,
             "measurement": self.measurement,
             "culprits": [_short(card) for card in self.culprits(top)],
@@ -68,7 +94,9 @@ class Explanation:
             "trust": self.trust,
         }
 
-    def _cards(self, positions: list[int]) -> list[dict[str, Any]]:
+    def _cards(
+        self, positions: list[int], explained: NDArray[np.int64] | None = None
+    ) -> list[dict[str, Any]]:
         predictions = self.project.predictions("train")
         names = self.project.class_names
         described = self.project.describe("train", predictions.index[positions])
@@ -85,6 +113,7 @@ class Explanation:
                     "suspected_label_error": suspected,
                     "suggested_label": names[int(row["predicted"])] if suspected else None,
                     "duplicate_of": None,
+                    **({} if explained is None else {"explains": int(explained[position])}),
                 }
             )
         self._mark_duplicates(cards)
@@ -105,11 +134,5 @@ class Explanation:
 
 
 def _short(card: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": card["id"],
-        "score": card["score"],
-        "label": card["label"],
-        "input": card["input"],
-        "predicted": card["predicted"],
-        "suspected_label_error": card["suspected_label_error"],
-    }
+    shown = ("id", "score", "label", "input", "predicted", "suspected_label_error", "explains")
+    return {name: card[name] for name in shown if name in card}

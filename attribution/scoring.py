@@ -23,19 +23,22 @@ RERANKED = 200
 def explained(
     run: Run,
     method: Method,
-    queries: Sequence[Query],
-    example: dict[str, Any],
+    portions: Sequence[Sequence[Query]],
+    examples: Sequence[dict[str, Any]],
     measurement: str,
     preliminary: Callable[[Explanation], None] | None = None,
     *,
     of_later_stage: bool = False,
 ) -> Explanation:
-    """The explanation of a test example by the training data of a run.
+    """The explanation of a test example, or of several together, by the training data of a run.
+
+    Several are explained by the mean of their scores. What is scored again exactly are the strongest of that mean.
 
     Args:
         run: the one whose data are scored, and whose index the first query asks.
-        queries: the same question, to each of the models that it is asked of.
-        example: as `Project.example` describes it.
+        portions: the test examples a few at a time; of each portion the same question to each of the models that it is
+            asked of.
+        examples: all test examples, as `Project.example` describes them.
         measurement: its name.
         preliminary: called with the explanation as the index alone gives it.
         of_later_stage: whether the test example belongs to a later stage of training: it has no representation here.
@@ -44,15 +47,17 @@ def explained(
         NumericalError: a score is NaN or infinite.
     """
     started = time.perf_counter()
-    query = queries[0]
-    parts, scores = _scored(method, queries)
-    check_scores(scores, method, example["id"])
+    query = portions[0][0]
+    asked = ", ".join(str(example["id"]) for example in examples[:3])
+    parts, each = _scored(method, portions)
+    check_scores(each, method, asked)
     query_seconds = time.perf_counter() - started
 
-    def explanation(scores: Tensor, exact: bool) -> Explanation:
+    def explanation(each: Tensor, exact: bool) -> Explanation:
+        scores = each.mean(dim=0)
         return Explanation(
             project=run.project,
-            example=example,
+            example=examples[0],
             method=method.info.name,
             measurement=measurement,
             measurement_words=query.targets[0].measurement.words,
@@ -60,7 +65,7 @@ def explained(
             seconds={"query": query_seconds, "total": time.perf_counter() - started},
             trust=trust_of(
                 method,
-                queries,
+                portions,
                 scores,
                 parts,
                 exact=exact,
@@ -68,30 +73,41 @@ def explained(
                 representations=None if of_later_stage else run.representations(),
             ),
             representations=run.representations(),
+            others=list(examples[1:]),
+            each=each.to(torch.float32).numpy() if len(examples) > 1 else None,
         )
 
     exact = not method.from_gradients or not query.use_index or run.loaded.index.exact
     if exact:
-        return explanation(scores, True)
+        return explanation(each, True)
     if preliminary is not None:
-        preliminary(explanation(scores, False))
-    best = strongest(scores, RERANKED)
-    scores = scores.clone()
-    scores[best] = method.averaged([q.restricted(best.tolist()) for q in queries])[0]
-    check_scores(scores, method, example["id"])
-    return explanation(scores, False)
+        preliminary(explanation(each, False))
+    best = strongest(each.mean(dim=0), RERANKED)
+    each = each.clone()
+    again = [method.averaged([q.restricted(best.tolist()) for q in queries]) for queries in portions]
+    each[:, best] = torch.cat(again)
+    check_scores(each, method, asked)
+    return explanation(each, False)
 
 
-def _scored(method: Method, queries: Sequence[Query]) -> tuple[Tensor | None, Tensor]:
-    """The parts (parts, N) that scores are made of, by model or by checkpoint, and the scores (N,) themselves."""
+def _scored(method: Method, portions: Sequence[Sequence[Query]]) -> tuple[Tensor | None, Tensor]:
+    """The parts (parts, N) that mean scores are made of, by model or by checkpoint, and the scores (Q, N) of each."""
+    found = [_scored_portion(method, queries) for queries in portions]
+    each = torch.cat([scores for _, scores in found])
+    parts = [part for part, _ in found if part is not None]
+    return torch.cat(parts, dim=1).mean(dim=1) if parts else None, each
+
+
+def _scored_portion(method: Method, queries: Sequence[Query]) -> tuple[Tensor | None, Tensor]:
+    """Parts (parts, Q, N) and scores (Q, N)."""
     if len(queries) > 1:
-        each = torch.stack([method.scores(query)[0] for query in queries])
+        parts = torch.stack([method.scores(query) for query in queries])
         plain = type(method).averaged is Method.averaged
-        return each, each.mean(dim=0) if plain else method.averaged(queries)[0]
+        return parts, parts.mean(dim=0) if plain else method.averaged(queries)
     if isinstance(method, SummedMethod):
-        parts = method.parts(queries[0])[:, 0]
+        parts = method.parts(queries[0])
         return parts, parts.sum(dim=0)
-    return None, method.scores(queries[0])[0]
+    return None, method.scores(queries[0])
 
 
 def strongest(scores: Tensor, count: int) -> Tensor:

@@ -18,14 +18,14 @@ LISTED = 20
 
 def trust_of(
     method: Method,
-    queries: Sequence[Query],
+    portions: Sequence[Sequence[Query]],
     scores: Tensor,
     parts: Tensor | None,
     *,
     exact: bool,
     representations: NDArray[np.float32] | None,
 ) -> dict[str, Any]:
-    """Signals about one explanation, which one or several models were asked for.
+    """Signals about one explanation, which one or several models were asked for, of one or several test examples.
 
     ``checkpoint_agreement``: mean Spearman rank correlation between the scores of single checkpoints and of all
     the others together; ``model_agreement``: the same of the models of an ensemble; ``share_of_nearest``: share of
@@ -33,13 +33,14 @@ def trust_of(
     solve, relative; ``exact``: whether all scores come from whole gradients; ``sentence``.
     """
     agreement = _agreement(parts)
-    share = _share_of_nearest(queries[0], scores, representations)
-    residual = max((residual for query in queries for residual in query.residuals), default=None)
-    ensemble = len(queries) > 1
+    share = _share_of_nearest([queries[0] for queries in portions], scores, representations)
+    asked = [query for queries in portions for query in queries]
+    residual = max((residual for query in asked for residual in query.residuals), default=None)
+    ensemble = len(portions[0]) > 1
     words = []
     if agreement is not None:
         strength = "largely agree" if agreement >= 0.6 else "partly agree" if agreement >= 0.3 else "disagree"
-        who = f"{len(queries)} models" if ensemble else "checkpoints"
+        who = f"{len(portions[0])} models" if ensemble else "checkpoints"
         words.append(f"The {who} {strength} (mean rank correlation {agreement:.2f}).")
     if share is not None:
         words.append(
@@ -79,12 +80,15 @@ def spearman(first: Tensor, second: Tensor) -> float:
 
 
 def _share_of_nearest(
-    query: Query, scores: Tensor, representations: NDArray[np.float32] | None
+    queries: Sequence[Query], scores: Tensor, representations: NDArray[np.float32] | None
 ) -> float | None:
     if representations is None or len(scores) <= LISTED:
         return None
-    mine = query.test_representation(query.final)
-    similar = torch.nn.functional.cosine_similarity(torch.from_numpy(np.array(representations)), mine)
+    mine = torch.cat([query.test_representation(query.final) for query in queries])
+    theirs = torch.from_numpy(np.array(representations))
+    similar = torch.stack([torch.nn.functional.cosine_similarity(theirs, one[None]) for one in mine]).mean(
+        dim=0
+    )
     nearest = set(similar.topk(LISTED).indices.tolist())
     strongest = set(scores.abs().topk(LISTED).indices.tolist())
     return len(nearest & strongest) / LISTED

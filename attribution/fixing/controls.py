@@ -25,18 +25,18 @@ def control_sets(
     similarity: NDArray[np.float64] | None,
     seed: int,
     *,
-    stand_in: int | None = None,
+    stand_in: Sequence[int] = (),
 ) -> list[Control]:
     """Two controls of the same size and the same (current) labels as the chosen examples.
 
-    Where none are chosen, of one example of the class ``stand_in``.
+    Where none are chosen, of one example of each of the classes ``stand_in``.
 
     ``random_same_class`` draws from each class at random, without the chosen ones; ``nearest_representation``
-    takes the examples of each class most similar to the test example (``similarity``, (N,); None leaves it out).
+    takes the examples of each class most similar to the test examples (``similarity``, (N,); None leaves it out).
     Where a class has too few others, an example is used again.
     """
     generator = np.random.default_rng(seed)
-    classes = [int(labels[p]) for p in chosen] or ([] if stand_in is None else [stand_in])
+    classes = [int(labels[p]) for p in chosen] or list(stand_in)
     wanted = Counter(classes)
     taken = set(chosen)
     random_pool: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""A few steps of fine-tuning, watched at one test example."""
+"""A few steps of fine-tuning, watched at the test examples that they are to correct."""
 
 from __future__ import annotations
 
@@ -30,31 +30,62 @@ StopReason = Literal["reached", "steps", "guard", "cap"]
 
 @dataclass(frozen=True)
 class Target:
-    """The misprediction to correct: its batch of one, true and predicted class numbers."""
+    """The mispredictions to correct together: T test examples with their true and predicted class numbers (T,)."""
 
     batch: Batch
-    true: int
-    predicted: int
+    true: Tensor
+    predicted: Tensor
+
+    def __len__(self) -> int:
+        return len(self.true)
+
+    def reached(self, probabilities: Tensor) -> Tensor:
+        """Which targets probabilities (..., T, C) give the true class, (..., T)."""
+        return probabilities.argmax(dim=-1) == self.true
 
 
 @dataclass
 class Descent:
-    """The model after the last step, and the probabilities (steps + 1, C) of the test example after each step.
+    """The model after the last step, and the probabilities (steps + 1, T, C) of the targets after each step.
 
-    ``stopped`` is why there was no further step: the target was ``reached`` and stayed so for `STAYS` more steps,
+    ``stopped`` is why there was no further step: all targets were ``reached`` and stayed so for `STAYS` more steps,
     the ``steps`` were used up, another one would have broken more than the ``guard`` allows, or the unlearned examples
     are at their ``cap``.
     """
 
     model: nn.Module
     probabilities: Tensor
-    true: int
+    target: Target
     stopped: StopReason
 
     @property
+    def fixed_targets(self) -> list[bool]:
+        """For each target, whether the model predicts its true class."""
+        found: list[bool] = self.target.reached(self.probabilities[-1]).tolist()
+        return found
+
+    @property
+    def fixed_count(self) -> int:
+        """How many targets the model predicts as their true class."""
+        return sum(self.fixed_targets)
+
+    @property
     def fixed(self) -> bool:
-        """Whether the model predicts the true class."""
-        return int(self.probabilities[-1].argmax()) == self.true
+        """Whether the model predicts the true class of every target."""
+        return all(self.fixed_targets)
+
+    @property
+    def true_probabilities(self) -> Tensor:
+        """Mean over targets of the true class's probability, after each step (steps + 1,)."""
+        return self._mean_of(self.target.true)
+
+    @property
+    def former_probabilities(self) -> Tensor:
+        """Mean over targets of the formerly predicted class's probability, after each step (steps + 1,)."""
+        return self._mean_of(self.target.predicted)
+
+    def _mean_of(self, classes: Tensor) -> Tensor:
+        return self.probabilities[:, torch.arange(len(classes)), classes].mean(dim=1)
 
     @property
     def steps(self) -> int:
@@ -75,7 +106,7 @@ def descend(
     reporter: Reporter = SILENT,
     message: str = "Fine-tuning",
 ) -> Descent:
-    """Steps on ``objective``, on a copy of ``model``, until the target is predicted as its true class and stays so.
+    """Steps on ``objective``, on a copy of ``model``, until all targets are predicted right and stay so.
 
     The model stays in evaluation mode: dropout is off and BatchNorm statistics are frozen, so nothing but the examples
     changes the weights.
@@ -102,22 +133,22 @@ def descend(
             stopped = "guard"
             break
         rows.append(row)
-        if int(row.argmax()) == target.true and (at_cap or _stays(task, walk, target, step + 1)):
+        if bool(target.reached(row).all()) and (at_cap or _stays(task, walk, target, step + 1)):
             stopped = "reached"
             break
         if at_cap:
             stopped = "cap"
             break
-    return Descent(patched, torch.stack(rows), target.true, stopped)
+    return Descent(patched, torch.stack(rows), target, stopped)
 
 
 def _stays(task: Task, walk: _Walk, target: Target, step: int) -> bool:
-    """Whether the target keeps its true class through `STAYS` further steps, which are taken back."""
+    """Whether the targets keep their true classes through `STAYS` further steps, which are taken back."""
     here = walk.snapshot()
     stays = True
     for ahead in range(STAYS):
         at_cap = walk.step(step + ahead)
-        stays = int(_probabilities(task, walk.model, target).argmax()) == target.true
+        stays = bool(target.reached(_probabilities(task, walk.model, target)).all())
         if at_cap or not stays:
             break
     walk.restore(here)
@@ -199,4 +230,4 @@ class _Walk:
 
 def _probabilities(task: Task, model: nn.Module, target: Target) -> Tensor:
     with torch.no_grad():
-        return probabilities(task.logits(model, target.batch.inputs))[0].cpu()
+        return probabilities(task.logits(model, target.batch.inputs)).cpu()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from attribution.measurements import probabilities
 from attribution.predictions import predict
 from attribution.progress import Reporter
 from attribution.projects import ControlRecord, Edit, FixRecord, Project
-from attribution.projects.records import Belief, ClassAccuracy, CurvePoint
+from attribution.projects.records import Belief, ClassAccuracy, CurvePoint, TargetRecord
 from attribution.versions import library_versions
 
 PREDICTION_BATCH = 256
@@ -34,9 +35,9 @@ PREDICTION_BATCH = 256
 
 @dataclass(frozen=True)
 class FixRequest:
-    """What to do: edits for the test example at ``position``, and the recipe."""
+    """What to do: edits for the test examples at ``positions``, all different, and the recipe."""
 
-    position: int
+    positions: list[int]
     strategy: str
     edits: list[Edit]
     method: str
@@ -63,7 +64,7 @@ class CarriedOut:
 
 
 def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> FixRecord:
-    """Fix one misprediction on a copy of the model; the same request gives the same result on the same device.
+    """Fix mispredictions on a copy of the model; the same request gives the same result on the same device.
 
     Raises:
         UsageError: nothing to fix or to unlearn, or an edit that cannot be carried out.
@@ -73,8 +74,7 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
     started = time.perf_counter()
     carried = carry_out(context, request, reporter.share(0.0, 0.3))
     project, task, device = context.project, context.task, context.device
-    target, recipe, run = carried.target, carried.recipe, carried.run
-    test_id = str(project.predictions("test").index[request.position])
+    recipe, run = carried.recipe, carried.run
     train_labels = project.predictions("train")["label"].to_numpy()
     test_labels = project.predictions("test")["label"].to_numpy()
     before = project.predictions("test")["predicted"].to_numpy()
@@ -95,7 +95,7 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
             test_labels,
             before,
             after.numpy(),
-            request.position,
+            request.positions,
             confidence=(confidence_before, confidence.numpy()),
         )
 
@@ -113,16 +113,18 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
             f"Control: {control.title.lower()}",
         )
         control_effects = effects_of(control_run, share.share(0.3, 1.0))
-        controls.append(_control_record(project, control, control_run, control_effects, target))
+        controls.append(_control_record(project, control, control_run, control_effects))
 
+    targets = _target_records(project, request.positions, run)
     names = project.class_names
     test_ids = project.predictions("test").index
     return FixRecord(
         fix_id=f"fix-{uuid.uuid4().hex[:10]}",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         project=project.name,
-        test_id=test_id,
-        true=names[target.true],
+        test_id=targets[0].test_id,
+        true=targets[0].true,
+        targets=targets,
         strategy=request.strategy,
         method=request.method,
         measurement=request.measurement,
@@ -136,12 +138,12 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
         max_steps=request.max_steps,
         guard=request.guard,
         stopped=run.stopped,
-        before=_belief(names, run.probabilities[0]),
-        after=_belief(names, run.probabilities[-1]),
+        before=targets[0].before,
+        after=targets[0].after,
         fixed=run.fixed,
         steps=run.steps,
         seconds=time.perf_counter() - started,
-        probability_per_step=_curve(run, target),
+        probability_per_step=curve_of(run),
         accuracy_before=effects.accuracy_before,
         accuracy_after=effects.accuracy_after,
         accuracy_interval=effects.interval,
@@ -170,21 +172,17 @@ def carry_out(context: FixContext, request: FixRequest, reporter: Reporter) -> C
         As `run_fix`.
     """
     project, task, model, device = context.project, context.task, context.model, context.device
-    row = project.predictions("test").iloc[request.position]
-    true, predicted = int(row["label"]), int(row["predicted"])
-    if true == predicted:
-        test_id = project.predictions("test").index[request.position]
-        raise UsageError(f"The test example '{test_id}' is predicted right already: choose a misprediction.")
+    target = _target(context, request.positions)
     strategy = request.strategy
     treatment = Treatment.of(project, strategy, request.edits)
     train_labels = project.predictions("train")["label"].to_numpy()
-    target = Target(batch_of(task, "test", [request.position]).to(device), true, predicted)
+    known = [true for true in target.true.tolist() if (train_labels == true).any()]
     sets = control_sets(
         treatment.positions,
         train_labels,
-        _similarity(project, context.representations, request.position),
+        _similarity(project, context.representations, request.positions),
         request.seed,
-        stand_in=true if strategy == "test" and bool((train_labels == true).any()) else None,
+        stand_in=known if strategy == "test" else (),
     )
     # What stands in for the chosen examples must not be replayed either: unlearned and replayed at once, it would
     # be held in place.
@@ -199,7 +197,7 @@ def carry_out(context: FixContext, request: FixRequest, reporter: Reporter) -> C
     before = project.predictions("test")["predicted"].to_numpy()
     guard = None
     if request.guard is not None:
-        right = np.flatnonzero((test_labels == before) & (np.arange(len(before)) != request.position))
+        right = np.flatnonzero(test_labels == before)
         guard = Guard(task, request.guard, right.tolist(), device, PREDICTION_BATCH)
     optimization = Optimization.of(task, context.moments)
     if not objective.continued:
@@ -256,41 +254,70 @@ def _control_run(
         return descend(task, model, Objective(), target, learning_rate=0.0, max_steps=0)
 
 
-def _control_record(
-    project: Project, control: Control, run: Descent, effects: SideEffects, target: Target
-) -> ControlRecord:
+def _target(context: FixContext, positions: list[int]) -> Target:
+    """Raises UsageError where there is nothing to fix."""
+    if not positions:
+        raise UsageError("There is no misprediction to fix: choose at least one.")
+    table = context.project.predictions("test").iloc[positions]
+    right = table.index[table["label"] == table["predicted"]]
+    if len(right):
+        way_out = "choose a misprediction" if len(positions) == 1 else "leave it out"
+        raise UsageError(f"The test example '{right[0]}' is predicted right already: {way_out}.")
+    true, predicted = (torch.tensor(table[name].tolist()) for name in ("label", "predicted"))
+    return Target(batch_of(context.task, "test", positions).to(context.device), true, predicted)
+
+
+def _target_records(project: Project, positions: list[int], run: Descent) -> list[TargetRecord]:
+    ids, names = project.predictions("test").index, project.class_names
+    before, after = run.probabilities[0], run.probabilities[-1]
+    return [
+        TargetRecord(
+            test_id=str(ids[position]),
+            true=names[int(run.target.true[number])],
+            before=_belief(names, before[number]),
+            after=_belief(names, after[number]),
+            fixed=fixed,
+        )
+        for number, (position, fixed) in enumerate(zip(positions, run.fixed_targets, strict=True))
+    ]
+
+
+def _control_record(project: Project, control: Control, run: Descent, effects: SideEffects) -> ControlRecord:
     ids = project.predictions("train").index
     return ControlRecord(
         name=control.name,
         title=control.title,
         train_ids=[str(ids[p]) for p in control.positions],
         fixed=run.fixed,
+        fixed_count=run.fixed_count,
         steps=run.steps,
         accuracy_after=effects.accuracy_after,
         newly_fixed=len(effects.newly_fixed),
         newly_broken=len(effects.newly_broken),
-        probability_per_step=_curve(run, target),
+        probability_per_step=curve_of(run),
     )
 
 
 def _similarity(
-    project: Project, representations: NDArray[np.float32] | None, position: int
+    project: Project, representations: NDArray[np.float32] | None, positions: list[int]
 ) -> NDArray[np.float64] | None:
-    """Cosine similarity (N,) of the training representations with the test example's."""
+    """Cosine similarity (N,) of the training representations with the test examples', on average."""
     file = project.prepared_directory / "test_representations.npy"
     if representations is None or not file.exists():
         return None
-    mine = np.load(file, mmap_mode="r")[position].astype(np.float64)
-    lengths = np.linalg.norm(representations, axis=1) * np.linalg.norm(mine)
-    similarity: NDArray[np.float64] = representations @ mine / np.maximum(lengths, 1e-12)
+    own_lengths = np.linalg.norm(representations, axis=1)
+    each = [
+        representations @ mine / np.maximum(own_lengths * np.linalg.norm(mine), 1e-12)
+        for mine in np.load(file, mmap_mode="r")[positions].astype(np.float64)
+    ]
+    similarity: NDArray[np.float64] = np.mean(each, axis=0)
     return similarity
 
 
-def _curve(run: Descent, target: Target) -> list[CurvePoint]:
-    return [
-        CurvePoint(step=step, true=float(row[target.true]), predicted_before=float(row[target.predicted]))
-        for step, row in enumerate(run.probabilities)
-    ]
+def curve_of(run: Descent) -> list[CurvePoint]:
+    """The probabilities of two classes after each step, means over the targets."""
+    pairs = zip(run.true_probabilities.tolist(), run.former_probabilities.tolist(), strict=True)
+    return [CurvePoint(step=step, true=t, predicted_before=p) for step, (t, p) in enumerate(pairs)]
 
 
 def _belief(names: list[str], row: Tensor) -> Belief:

@@ -15,7 +15,7 @@ from attribution.task import Task
 class Guard:
     """Allows a model as long as at most ``limit`` of the test examples at ``positions`` are predicted wrong.
 
-    ``positions`` are those predicted right before, the example to fix left out: each wrong one is a broken one.
+    ``positions`` are those predicted right before, those to fix left out: each wrong one is a broken one.
     """
 
     task: Task

@@ -22,7 +22,9 @@ def explanation_of(engine: Engine, fix: FixRecord, reporter: Reporter = SILENT) 
     """
     if ".py:" in fix.measurement:
         return None
-    return engine.explain(fix.test_id, method=fix.method, measurement=fix.measurement, reporter=reporter)
+    return engine.explain_group(
+        fix.test_ids, method=fix.method, measurement=fix.measurement, reporter=reporter
+    )
 
 
 def edit_reasons(project: Project, fix: FixRecord, explanation: Explanation | None) -> list[str]:

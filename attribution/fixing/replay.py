@@ -8,10 +8,11 @@ from torch import nn
 
 from attribution.errors import ProjectError
 from attribution.fixing.context import FixContext
-from attribution.fixing.descent import Descent, Target
-from attribution.fixing.fix import FixRequest, carry_out
+from attribution.fixing.descent import Descent
+from attribution.fixing.fix import FixRequest, carry_out, curve_of
 from attribution.progress import Reporter
 from attribution.projects import FixRecord, Project
+from attribution.projects.records import Belief
 
 SAME_MODEL = 1e-3
 """The prediction before may differ by so much from that of the record: batches and devices round differently."""
@@ -39,10 +40,10 @@ def run_replay(context: FixContext, fix: FixRecord, reporter: Reporter) -> Repla
         NotFoundError: an example of the record is no longer in the project.
     """
     project, device = context.project, context.device
-    position = project.position("test", fix.test_id)
-    _check_same_model(project, fix, position)
+    positions = [project.position("test", test_id) for test_id in fix.test_ids]
+    _check_same_model(project, fix, positions)
     request = FixRequest(
-        position=position,
+        positions=positions,
         strategy=fix.strategy,
         edits=list(fix.edits),
         method=fix.method,
@@ -52,9 +53,9 @@ def run_replay(context: FixContext, fix: FixRecord, reporter: Reporter) -> Repla
         guard=fix.guard,
     )
     carried = carry_out(context, request, reporter)
-    difference = _difference(carried.run, carried.target, fix, project.class_names)
+    difference = _difference(carried.run, fix, project.class_names)
     if difference is None or difference > SAME_RESULT:
-        reached = float(carried.run.probabilities[-1, carried.target.true])
+        reached = float(carried.run.probabilities[-1, 0, carried.target.true[0]])
         raise ProjectError(
             f"Replaying {fix.fix_id} on {device} gives '{fix.true}' a probability of {reached:.6f} after "
             f"{carried.run.steps} steps instead of {fix.after.probabilities[fix.true]:.6f} after {fix.steps} as "
@@ -64,24 +65,32 @@ def run_replay(context: FixContext, fix: FixRecord, reporter: Reporter) -> Repla
     return Replayed(carried.run.model, difference)
 
 
-def _check_same_model(project: Project, fix: FixRecord, position: int) -> None:
-    row = project.predictions("test").iloc[position]
-    now = {name: float(row[f"p_{number}"]) for number, name in enumerate(project.class_names)}
-    then = fix.before.probabilities
-    if now.keys() != then.keys() or max(abs(now[name] - then[name]) for name in now) > SAME_MODEL:
-        raise ProjectError(
-            f"The model or the data of project '{project.name}' changed since {fix.fix_id} was made: make the fix "
-            "anew."
-        )
+def _check_same_model(project: Project, fix: FixRecord, positions: list[int]) -> None:
+    table = project.predictions("test")
+    for position, (before, _) in zip(positions, _beliefs(fix), strict=True):
+        row = table.iloc[position]
+        now = {name: float(row[f"p_{number}"]) for number, name in enumerate(project.class_names)}
+        then = before.probabilities
+        if now.keys() != then.keys() or max(abs(now[name] - then[name]) for name in now) > SAME_MODEL:
+            raise ProjectError(
+                f"The model or the data of project '{project.name}' changed since {fix.fix_id} was made: make the fix "
+                "anew."
+            )
 
 
-def _difference(run: Descent, target: Target, fix: FixRecord, names: list[str]) -> float | None:
+def _beliefs(fix: FixRecord) -> list[tuple[Belief, Belief]]:
+    """What the model says of each target before and after."""
+    return [(fix.before, fix.after), *((target.before, target.after) for target in fix.targets[1:])]
+
+
+def _difference(run: Descent, fix: FixRecord, names: list[str]) -> float | None:
     """Largest absolute difference of a probability at any step; None where the steps themselves differ."""
     if run.steps != fix.steps:
         return None
-    rows: list[list[float]] = run.probabilities.tolist()
-    pairs = [(rows[0][number], fix.before.probabilities[name]) for number, name in enumerate(names)]
-    pairs += [(rows[-1][number], fix.after.probabilities[name]) for number, name in enumerate(names)]
-    for row, point in zip(rows, fix.probability_per_step, strict=True):
-        pairs += [(row[target.true], point.true), (row[target.predicted], point.predicted_before)]
+    pairs: list[tuple[float, float]] = []
+    for mine, recorded in zip(run.probabilities.transpose(0, 1), _beliefs(fix), strict=True):
+        for row, belief in zip((mine[0], mine[-1]), recorded, strict=True):
+            pairs += [(float(row[number]), belief.probabilities[name]) for number, name in enumerate(names)]
+    for now, then in zip(curve_of(run), fix.probability_per_step, strict=True):
+        pairs += [(now.true, then.true), (now.predicted_before, then.predicted_before)]
     return max(abs(mine - recorded) for mine, recorded in pairs)

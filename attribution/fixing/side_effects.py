@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class SideEffects:
-    """Test positions whose prediction became right or wrong (the fixed example itself left out), and accuracies.
+    """Test positions whose prediction became right or wrong (those to be fixed left out), and accuracies.
 
     ``newly_broken_as`` are the classes that the newly broken are predicted as now.
     """
@@ -37,16 +38,16 @@ def compare(
     labels: NDArray[np.int64],
     before: NDArray[np.int64],
     after: NDArray[np.int64],
-    target: int,
+    targets: Sequence[int],
     *,
     confidence: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> SideEffects:
-    """Compare predicted classes (N,) before and after a fix of the example at position ``target``.
+    """Compare predicted classes (N,) before and after a fix of the examples at the positions ``targets``.
 
     ``confidence`` are the probabilities (N,) of the predicted classes, before and after.
     """
     right_before, right_after = before == labels, after == labels
-    others = np.arange(len(labels)) != target
+    others = ~np.isin(np.arange(len(labels)), targets)
     gained, lost = right_after & ~right_before, right_before & ~right_after
     broken = np.flatnonzero(lost & others)
     per_class = [

@@ -39,7 +39,10 @@ LARGEST_MOVE = 0.05
 
 @dataclass(frozen=True)
 class Scale:
-    """First-order facts at the start: margin z_predicted - z_true, its slope along the descent direction, and norms."""
+    """First-order facts at the start: margin z_predicted - z_true, its slope along the descent direction, and norms.
+
+    Of several targets margin and slope are means.
+    """
 
     margin: float
     slope: float
@@ -61,10 +64,11 @@ def first_order_scale(
     target: Target,
     optimization: Optimization | None = None,
 ) -> Scale:
-    """The first step on the objective and the gradient of the target's margin, reduced to what the step size needs."""
+    """The first step and the gradient of the targets' mean margin, reduced to what the step size needs."""
     named = trained(model)
-    logits = task.logits(model, target.batch.inputs)[0]
-    margin = logits[target.predicted] - logits[target.true]
+    logits = task.logits(model, target.batch.inputs)
+    rows = torch.arange(len(target))
+    margin = (logits[rows, target.predicted] - logits[rows, target.true]).mean()
     of_margin = _gradients(margin, named)
     of_loss = _gradients(objective.loss(task, model, 0), named)
     move = (optimization or Optimization()).direction(named, of_loss)
@@ -137,16 +141,17 @@ def line_search(
     guard: Guard | None,
     reporter: Reporter,
 ) -> tuple[Recipe, Descent]:
-    """The recipe that fixes the target with the least harm, and its descent.
+    """The recipe that fixes the most targets with the least harm, and its descent.
 
     Harm is the mean loss afterwards on ``held_out``, a random slice of the training data that takes no other part.
-    Runs in which the target does not stay fixed come after those in which it does, and runs that do not fix it last, by
-    the probability they reached; runs that diverge are left out.
+    Runs that fix all targets come first, those in which they stay fixed before the others; then runs that fix some, by
+    their number; runs that fix none last, by the mean probability of the true class that they reached. Runs that
+    diverge are left out.
 
     Raises:
         NumericalError: every run diverged.
     """
-    best: tuple[tuple[int, float], Recipe, Descent] | None = None
+    best: tuple[tuple[int, int, float], Recipe, Descent] | None = None
     for number, recipe in enumerate(recipes):
         try:
             run = descend(
@@ -165,8 +170,7 @@ def line_search(
             continue  # too large a step; a smaller one may do
         with torch.no_grad():
             harm = float(mean_loss(task, run.model, held_out, task.loss))
-        reached = float(run.probabilities[-1, target.true])
-        rank = (0 if run.stopped == "reached" else 1, harm) if run.fixed else (2, -reached)
+        rank = _rank(run, harm)
         if math.isfinite(harm) and (best is None or rank < best[0]):
             best = (rank, recipe, run)
     if best is None:
@@ -175,3 +179,11 @@ def line_search(
             "nothing was changed."
         )
     return best[1], best[2]
+
+
+def _rank(run: Descent, harm: float) -> tuple[int, int, float]:
+    """Smaller is better, see `line_search`."""
+    count = run.fixed_count
+    if not count:
+        return 2, 0, -float(run.true_probabilities[-1])
+    return (2 if not run.fixed else 0 if run.stopped == "reached" else 1), -count, harm

@@ -37,43 +37,55 @@ def suggested_edits(
     relabelled to the true class; ``remove`` the strongest culprits; ``unlearn`` the strongest culprits whose label the
     model believes enough to unlearn it (`UNLEARNING_CAP`). ``test`` needs no training example.
 
+    Where several test examples are explained together, helpers are of any of their true classes.
+
     Raises:
         NotFoundError: no such strategy or training example.
-        UsageError: a given example cannot be relabelled, or no example qualifies.
+        UsageError: a given example cannot be relabelled, no example qualifies, or culprits are to be relabelled for
+            test examples of different true classes.
     """
     check_strategy(strategy)
     if strategy == "test":
         return []
-    true = str(explanation.example["true"])
-    true_number = project.class_names.index(true)
+    trues = list(dict.fromkeys(str(example["true"]) for example in explanation.examples))
+    if strategy == "relabel" and len(trues) > 1:
+        raise UsageError(
+            f"The test examples have {len(trues)} true classes, so there is no one class to relabel to: choose "
+            "mispredictions of one true class, or another strategy."
+        )
+    of_true = np.isin(
+        project.predictions("train")["label"].to_numpy(), [project.class_names.index(true) for true in trues]
+    )
     labels = project.predictions("train")["label"].to_numpy()
     predicted = project.predictions("train")["predicted"].to_numpy()
     ids = project.predictions("train").index
     if train_ids is not None:
         positions = [project.position("train", train_id) for train_id in dict.fromkeys(train_ids)]
-        _check_relabelling(strategy, [str(ids[p]) for p in positions if labels[p] == true_number], true)
+        _check_relabelling(strategy, [str(ids[p]) for p in positions if of_true[p]], trues[0])
     else:
         if strategy == "helpers":
             # More training on a wrong label does harm: on digits it costs a quarter more broken predictions.
-            helping = (labels == true_number) & (explanation.scores < 0)
+            helping = of_true & (explanation.scores < 0)
             unsuspected = helping & (predicted == labels)
             qualifies = unsuspected if unsuspected.any() else helping
             order = np.argsort(explanation.scores, kind="stable")
         else:
             qualifies = explanation.scores > 0
             if strategy == "relabel":
-                qualifies &= labels != true_number
+                qualifies &= ~of_true
             elif strategy == "unlearn":
                 qualifies &= _believed(project, labels)
             order = np.argsort(-explanation.scores, kind="stable")
         positions = [int(p) for p in order if qualifies[p]][:top]
     if not positions:
+        count = len(explanation.examples) - 1
+        others = f" and {count} other{'s' if count > 1 else ''}" if count else ""
         raise UsageError(
-            f"The strategy '{strategy}' finds no training example for '{explanation.example['id']}': "
+            f"The strategy '{strategy}' finds no training example for '{explanation.example['id']}'{others}: "
             "try another strategy or method, or choose training examples yourself."
         )
     action = ACTIONS[strategy]
-    label = true if action == "relabel" else None
+    label = trues[0] if action == "relabel" else None
     return [Edit(train_id=str(ids[p]), action=action, label=label) for p in positions]
 
 

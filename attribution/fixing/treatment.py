@@ -93,7 +93,7 @@ class Treatment:
             Unlearnable: there is nothing to unlearn.
         """
         if self.strategy == "test":
-            batch = Batch(target.batch.positions, target.batch.inputs, torch.tensor([target.true]).to(device))
+            batch = Batch(target.batch.positions, target.batch.inputs, target.true.to(device))
             return Objective(batch, rest=self._replay(task, others, device))
         out = [p for p, action in zip(self.positions, self.actions, strict=True) if action == "remove"]
         kept = [

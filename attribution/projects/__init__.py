@@ -10,7 +10,7 @@ from attribution.projects.manifest import (
     read_manifest,
 )
 from attribution.projects.project import Project, create_project
-from attribution.projects.records import ControlRecord, Edit, FixRecord
+from attribution.projects.records import ControlRecord, Edit, FixRecord, TargetRecord
 
 __all__ = [
     "CheckpointRecord",
@@ -20,6 +20,7 @@ __all__ = [
     "History",
     "Manifest",
     "Project",
+    "TargetRecord",
     "TaskSource",
     "TrainingRecord",
     "TransformersSource",

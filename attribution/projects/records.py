@@ -47,6 +47,16 @@ class ClassAccuracy(BaseModel):
     model_config = {"populate_by_name": True}
 
 
+class TargetRecord(BaseModel):
+    """One of the test examples that a fix is to correct, and what came of it."""
+
+    test_id: str
+    true: str
+    before: Belief
+    after: Belief
+    fixed: bool
+
+
 class ControlRecord(BaseModel):
     """The same steps with other training examples: what shows whether the chosen ones matter."""
 
@@ -54,6 +64,9 @@ class ControlRecord(BaseModel):
     title: str
     train_ids: list[str]
     fixed: bool
+    """All targets."""
+    fixed_count: int | None = None
+    """How many of the targets; None in histories from before several could be fixed at once."""
     steps: int
     accuracy_after: float
     newly_fixed: int
@@ -62,13 +75,19 @@ class ControlRecord(BaseModel):
 
 
 class FixRecord(BaseModel):
-    """One fix: edits, recipe, result and controls. Probabilities and accuracies are fractions in [0, 1]."""
+    """One fix: edits, recipe, result and controls. Probabilities and accuracies are fractions in [0, 1].
+
+    A fix has one or several ``targets``. ``test_id``, ``true``, ``before`` and ``after`` are those of the first one,
+    ``fixed`` is said of all of them, and ``probability_per_step`` are means over them.
+    """
 
     fix_id: str
     created: str
     project: str
     test_id: str
     true: str
+    targets: list[TargetRecord] = Field(default_factory=list)
+    """Empty in histories from before several could be fixed at once: ``test_id`` is then the only one."""
     strategy: str
     method: str
     measurement: str
@@ -112,6 +131,16 @@ class FixRecord(BaseModel):
     note: str = ""
     state: Literal["preview", "kept"] = "preview"
 
+    @property
+    def test_ids(self) -> list[str]:
+        """Of all targets."""
+        return [target.test_id for target in self.targets] or [self.test_id]
+
+    @property
+    def fixed_count(self) -> int:
+        """How many of the targets were fixed."""
+        return sum(target.fixed for target in self.targets) if self.targets else int(self.fixed)
+
     def contract(self) -> dict[str, Any]:
         """The shape that ``tracefix fix --json`` prints."""
         return {
@@ -123,6 +152,7 @@ class FixRecord(BaseModel):
             "edits": [edit.model_dump() for edit in self.edits],
             "before": self.before.model_dump(),
             "after": self.after.model_dump(),
+            "targets": [target.model_dump() for target in self.targets],
             "fixed": self.fixed,
             "steps": self.steps,
             "learning_rate": self.learning_rate,

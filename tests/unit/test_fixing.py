@@ -165,7 +165,7 @@ def test_controls_have_the_labels_of_the_chosen(labels: list[int], count: int, s
 def test_side_effects_add_up(rows: list[tuple[int, int, int]], data: some.DataObject) -> None:
     labels, before, after = (np.array(column) for column in zip(*rows, strict=True))
     target = data.draw(some.integers(0, len(rows) - 1))
-    effects = compare(labels, before, after, target)
+    effects = compare(labels, before, after, [target])
     others = np.arange(len(rows)) != target
     change = (after == labels)[others].sum() - (before == labels)[others].sum()
     assert len(effects.newly_fixed) - len(effects.newly_broken) == change

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,17 @@ def target(task: Task) -> Target:
     test = batch_of(task, "test", range(task.size("test")))
     predicted = task.logits(task.model, test.inputs).argmax(dim=1)
     position = int((predicted != test.labels).nonzero()[0, 0])
-    return Target(batch_of(task, "test", [position]), int(test.labels[position]), int(predicted[position]))
+    return Target(batch_of(task, "test", [position]), test.labels[[position]], predicted[[position]])
 
 
 @pytest.fixture(scope="module")
 def never(target: Target) -> Target:
     """A target that is no class: fine-tuning then uses all its steps."""
-    return Target(target.batch, -1, target.predicted)
+    return unreachable(target)
+
+
+def unreachable(target: Target) -> Target:
+    return replace(target, true=torch.full_like(target.true, -1))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +181,7 @@ def test_unlearning_raises_the_loss_but_never_above_the_cap(task: Task, never: T
 def test_examples_at_the_cap_cannot_be_unlearned(task: Task) -> None:
     batch = batch_of(task, "train", [0])
     model = copy.deepcopy(task.model)
-    doubted = Target(batch, -1, 0)
+    doubted = Target(batch, torch.tensor([-1]), torch.tensor([0]))
     wrong = int((int(batch.labels) + 1) % 3)
     taught = descend(
         task, model, Objective(trained=type(batch)(batch.positions, batch.inputs, torch.tensor([wrong]))), doubted,
@@ -249,17 +254,17 @@ def test_the_test_strategy_takes_no_training_examples(engine: Engine, mispredict
 
 def test_reached_means_that_it_stays(task: Task, target: Target) -> None:
     objective = Objective(
-        trained=type(target.batch)(target.batch.positions, target.batch.inputs, torch.tensor([target.true]))
+        trained=type(target.batch)(target.batch.positions, target.batch.inputs, target.true)
     )
     run = descend(task, task.model, objective, target, learning_rate=0.2, max_steps=50)
     assert run.fixed and run.stopped == "reached"
     longer = descend(
-        task, task.model, objective, Target(target.batch, -1, target.predicted),
+        task, task.model, objective, unreachable(target),
         learning_rate=0.2, max_steps=run.steps + 2,
     )  # fmt: skip
     torch.testing.assert_close(longer.probabilities[: run.steps + 1], run.probabilities, rtol=0, atol=0)
-    assert longer.probabilities[run.steps :].argmax(dim=1).tolist() == [target.true] * 3
-    assert int(run.probabilities[-2].argmax()) != target.true
+    assert bool((longer.probabilities[run.steps :].argmax(dim=2) == target.true).all())
+    assert not target.reached(run.probabilities[-2])
 
 
 def test_a_guard_ends_before_more_would_break(task: Task, never: Target) -> None:
@@ -314,16 +319,16 @@ def test_the_first_order_step_size_halves_the_margin(
 ) -> None:
     """One tiny step closes that share of the margin which its learning rate is of the planned one."""
     objective = Objective(
-        trained=type(target.batch)(target.batch.positions, target.batch.inputs, torch.tensor([target.true]))
+        trained=type(target.batch)(target.batch.positions, target.batch.inputs, target.true)
     )
     scale = first_order_scale(task, task.model, objective, target, optimization)
     tiny = 1e-4 * scale.margin / scale.slope
     run = descend(
-        task, task.model, objective, Target(target.batch, -1, target.predicted),
+        task, task.model, objective, unreachable(target),
         learning_rate=tiny, max_steps=1, optimization=optimization,
     )  # fmt: skip
-    logits = task.logits(run.model, target.batch.inputs)[0]
-    closed = scale.margin - float((logits[target.predicted] - logits[target.true]).detach())
+    logits = task.logits(run.model, target.batch.inputs)[0].detach()
+    closed = scale.margin - float(logits[target.predicted] - logits[target.true])
     assert closed == pytest.approx(1e-4 * scale.margin, rel=0.1)
 
 
