@@ -106,7 +106,8 @@ def profile_cosines(project: Project, positions: Sequence[int]) -> NDArray[np.fl
 
 def _cosines(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return np.clip(unit @ unit.T, -1.0, 1.0)
+    found: NDArray[np.float64] = np.clip(unit @ unit.T, -1.0, 1.0)
+    return found
 
 
 def _described(project: Project, rows: pd.DataFrame, texts: pd.Series | None) -> ErrorCluster:

@@ -48,6 +48,15 @@ ProjectArgument = Annotated[
 TestIdArgument = Annotated[
     str, typer.Argument(metavar="TEST_ID", help="Id of a test example.", show_default=False)
 ]
+AlsoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--also",
+        metavar="a,b",
+        help="Further test examples, together with TEST_ID; an id with a comma in it in quotation marks.",
+        show_default=False,
+    ),
+]
 ProjectsOption = Annotated[
     Path | None,
     typer.Option(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attribution.errors import ProjectError, UsageError
-from attribution.fixing import STRATEGIES, FixSettings, check_strategy, read_edits
+from attribution.fixing import STRATEGIES, FixSettings, also_ids, check_strategy, read_edits
 from dashboard.cli_options import (
+    AlsoOption,
     JsonOption,
     ProjectArgument,
     ProjectsOption,
@@ -22,12 +24,12 @@ from dashboard.cli_options import (
 )
 from dashboard.cli_terminal import print_json, print_line, print_table, shown, working
 from dashboard.views.accuracy import percent
-from dashboard.views.fixes import significance, steps_sentence, stop_sentence
+from dashboard.views.fixes import fixed_words, significance, steps_sentence, stop_sentence
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from attribution.projects import FixRecord
+    from attribution.projects import FixRecord, Project
 
 
 def mispredictions(
@@ -67,6 +69,7 @@ def explain(
     context: typer.Context,
     project: ProjectArgument,
     test_id: TestIdArgument,
+    also: AlsoOption = None,
     method: Annotated[
         str | None,
         typer.Option("--method", metavar="M", help="One of `tracefix methods`; the best here if not given."),
@@ -105,8 +108,14 @@ def explain(
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
-    """Name the training examples that pushed a prediction towards its class (culprits) or away from it (helpers)."""
+    """Name the training examples that pushed a prediction towards its class (culprits) or away from it (helpers).
+
+    Of several test examples, those that are behind the most of them come first.
+    """
     check_method(method)
+    test_ids = [test_id, *also_ids(also)]
+    if stage is not None and also is not None:
+        raise UsageError("--stage explains one test example: leave --also out.")
     if stage is not None and (ensemble or refine or method not in (None, "source")):
         raise UsageError(
             "--stage follows the training by the method source: leave --method, --refine and --ensemble out."
@@ -115,7 +124,7 @@ def explain(
         raise ProjectError(f"Cannot write '{scores}': its folder does not exist; make it first.")
     with working() as reporter:
         ready, rest = opened(project, place(context, projects), reporter)
-        ready.position("test", test_id)
+        _check_ids(ready, test_ids)
         from attribution.engine import Engine
         from dashboard.opening import prepared_stages
 
@@ -129,8 +138,8 @@ def explain(
                 reporter=rest.share(0.5, 1.0),
             )
         else:
-            explanation = engine.explain(
-                test_id,
+            explanation = engine.explain_group(
+                test_ids,
                 method=method,
                 measurement=measurement,
                 use_index=index,
@@ -151,6 +160,7 @@ def fix(
     context: typer.Context,
     project: ProjectArgument,
     test_id: TestIdArgument,
+    also: AlsoOption = None,
     strategy: Annotated[
         str,
         typer.Option(
@@ -188,7 +198,8 @@ def fix(
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
-    """Fix one prediction in a few fine-tuning steps on a copy of the model, next to controls; keep the result."""
+    """Fix one prediction, or several at once, in a few steps on a copy of the model, beside controls; keep it."""
+    test_ids = [test_id, *also_ids(also)]
     chosen = separated("--train-ids", train_ids)
     if [chosen, top, edits].count(None) < 2:
         raise UsageError("--top, --train-ids and --edits exclude one another: give one of them.")
@@ -200,11 +211,11 @@ def fix(
                 "The strategy 'test' trains on the test example itself: leave --top and --train-ids out."
             )
         ready, rest = opened(project, place(context, projects), reporter)
-        ready.position("test", test_id)
+        _check_ids(ready, test_ids)
         from attribution.engine import Engine
 
         record = Engine(ready).fix(
-            test_id,
+            test_ids,
             strategy=strategy,
             edits=given,
             train_ids=chosen,
@@ -250,28 +261,57 @@ def _write_scores(file: Path, scores: np.ndarray) -> None:
 
 
 def _show_explanation(document: dict[str, Any]) -> None:
-    example = document["example"]
-    print_line(
-        f"{example['id']}: true {example['true']}, predicted {example['predicted']}  {shown(example['input'])}"
-    )
+    examples = document.get("examples", [document["example"]])
+    for example in examples:
+        print_line(
+            f"{example['id']}: true {example['true']}, predicted {example['predicted']}  {shown(example['input'])}"
+        )
     print_line(f"Method {document['method']}, measurement {document['measurement']}")
     sides = {"culprits": "Culprits (pushed it there)", "helpers": "Helpers (pushed against it)"}
     for side, title in sides.items():
+        group = len(examples) > 1
         rows = [
-            [row["id"], f"{row['score']:+.4g}", row["label"], shown(row["input"])] for row in document[side]
+            [
+                row["id"],
+                *([f"{row['explains']} of {len(examples)}"] if group else []),
+                f"{row['score']:+.4g}",
+                row["label"],
+                shown(row["input"]),
+            ]
+            for row in document[side]
         ]
-        print_table(title, ["id", "score", "label", "input"], rows, right=["score"])
+        columns = ["id", *(["explains"] if group else []), "score", "label", "input"]
+        print_table(title, columns, rows, right=["score"])
     sentence = document["trust"].get("sentence")
     if sentence:
         print_line(sentence)
 
 
+def _check_ids(project: Project, test_ids: Sequence[str]) -> None:
+    """Raise `NotFoundError` unless all are test examples of the project."""
+    for test_id in test_ids:
+        project.position("test", test_id)
+
+
 def _show_fix(record: FixRecord) -> None:
-    outcome = "fixed" if record.fixed else "not fixed"
-    print_line(
-        f"{record.test_id} is {outcome} ({record.strategy}): {record.before.predicted} -> {record.after.predicted}, "
-        f"true {record.true}. {steps_sentence(record)}"
-    )
+    if len(record.targets) > 1:
+        print_line(
+            f"{record.fixed_count} of {len(record.targets)} are fixed ({record.strategy}). {steps_sentence(record)}"
+        )
+        print_table(
+            "Each of them",
+            ["id", "true", "before", "after", "fixed"],
+            [
+                [t.test_id, t.true, t.before.predicted, t.after.predicted, "yes" if t.fixed else "no"]
+                for t in record.targets
+            ],
+        )
+    else:
+        outcome = "fixed" if record.fixed else "not fixed"
+        print_line(
+            f"{record.test_id} is {outcome} ({record.strategy}): {record.before.predicted} -> "
+            f"{record.after.predicted}, true {record.true}. {steps_sentence(record)}"
+        )
     stop = stop_sentence(record)
     if stop is not None:
         print_line(stop)
@@ -289,7 +329,7 @@ def _show_fix(record: FixRecord) -> None:
         "The same with other training examples (controls)",
         ["control", "fixed", "steps", "accuracy after"],
         [
-            [c.title, "yes" if c.fixed else "no", str(c.steps), percent(c.accuracy_after, 2)]
+            [c.title, fixed_words(record, c), str(c.steps), percent(c.accuracy_after, 2)]
             for c in record.controls
         ],
         right=["steps", "accuracy after"],

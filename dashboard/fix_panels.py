@@ -39,7 +39,7 @@ def comparison(fix: FixRecord) -> None:
             cells={
                 "what": "This fix",
                 "result": {
-                    "text": verdict(fix.fixed, fix.steps),
+                    "text": verdict(fix, fix),
                     "tone": "helper" if fix.fixed else "culprit",
                 },
                 "change": fix.accuracy_after - before,
@@ -54,7 +54,7 @@ def comparison(fix: FixRecord) -> None:
             name=control.title,
             cells={
                 "what": f"Control: {control.title.lower()}",
-                "result": {"text": verdict(control.fixed, control.steps), "tone": ""},
+                "result": {"text": verdict(fix, control), "tone": ""},
                 "change": control.accuracy_after - before,
                 "repaired": control.newly_fixed,
                 "broken": control.newly_broken,
@@ -66,7 +66,7 @@ def comparison(fix: FixRecord) -> None:
         "comparison",
         [
             Column("what", "Same steps on", "text"),
-            Column("result", "This prediction", "chip"),
+            Column("result", "This prediction" if len(fix.test_ids) == 1 else "These predictions", "chip"),
             Column("change", "Test accuracy", "points", align="right"),
             Column("repaired", "Others fixed", "count", align="right"),
             Column("broken", "Others broken", "count", align="right"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attribution.lazy import lazily
 
 if TYPE_CHECKING:
-    from attribution.fixing.command import EDITS_FILE, read_edits, replay_command
+    from attribution.fixing.command import EDITS_FILE, also_ids, read_edits, replay_command
     from attribution.fixing.export import Exported, export_fix
     from attribution.fixing.fix import FixRequest, run_fix
     from attribution.fixing.reasons import edit_reasons, explanation_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "EDITS_FILE": "attribution.fixing.command",
+    "also_ids": "attribution.fixing.command",
     "read_edits": "attribution.fixing.command",
     "replay_command": "attribution.fixing.command",
     "Exported": "attribution.fixing.export",
@@ -44,6 +45,7 @@ __all__ = [
     "FixRequest",
     "FixSettings",
     "Replayed",
+    "also_ids",
     "check_strategy",
     "edit_reasons",
     "explanation_of",

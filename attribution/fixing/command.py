@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,34 @@ def said_by_ids(fix: FixRecord) -> bool:
     )
 
 
+def also_option(test_ids: Sequence[str]) -> str:
+    """Further test ids as the value of ``--also``: separated by commas, quoted as in a CSV file where need be."""
+    plain = all(one == one.strip() and one and not set(one) & set(',"\r\n') for one in test_ids)
+    line = io.StringIO()
+    csv.writer(line, quoting=csv.QUOTE_MINIMAL if plain else csv.QUOTE_ALL, lineterminator="").writerow(
+        test_ids
+    )
+    return line.getvalue()
+
+
+def also_ids(text: str | None) -> list[str]:
+    """The ids of `also_option`; none if it was not given.
+
+    Raises:
+        UsageError: nothing between the commas, or a quotation mark that is not closed.
+    """
+    if text is None:
+        return []
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise UsageError(f"--also cannot be read ({error}): give test ids separated by commas.") from error
+    ids = [one for row in rows for one in row]
+    if not ids or not all(ids):
+        raise UsageError("--also has an empty id: give test ids separated by commas.")
+    return ids
+
+
 def replay_command(project: str | Path, fix: FixRecord, edits_file: str | Path = EDITS_FILE) -> str:
     """``tracefix fix …`` with the recorded edits, steps and seed, quoted for a POSIX shell.
 
@@ -46,6 +75,9 @@ def replay_command(project: str | Path, fix: FixRecord, edits_file: str | Path =
     options += ["--steps", str(fix.max_steps), "--seed", str(fix.seed)]
     if fix.guard is not None:
         options += ["--guard", str(fix.guard)]
+    others = fix.test_ids[1:]
+    if others:
+        options.append(f"--also={also_option(others)}")
     what = [str(project), fix.test_id]
     if fix.test_id.startswith("-"):  # else it would be read as an option
         return shlex.join(["tracefix", "fix", *options, "--", *what])

@@ -21,6 +21,7 @@ from attribution.fixing.replay import Replayed
 from attribution.progress import SILENT, Reporter
 from attribution.projects import FixRecord, Project, TransformersSource
 from attribution.projects.files import building
+from attribution.projects.records import Belief
 from attribution.sources.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -121,10 +122,6 @@ def _copy_input_files(folder: Path, place: Path) -> None:
 
 def _readme(project: Project, fix: FixRecord, replayed: Replayed, command: str) -> str:
     steps = f"{fix.steps} step{'s' if fix.steps != 1 else ''}"
-    outcome = (
-        f"is predicted as '{fix.after.predicted}' (before: '{fix.before.predicted}', true: '{fix.true}'), with a "
-        f"probability of {fix.after.probabilities[fix.true]:.6f} for '{fix.true}'"
-    )
     exactness = (
         "Its probabilities are those of the preview, bit for bit."
         if replayed.difference == 0
@@ -132,12 +129,12 @@ def _readme(project: Project, fix: FixRecord, replayed: Replayed, command: str) 
         "another device or number of threads)."
     )
     versions = ", ".join(f"{name} {number}" for name, number in fix.versions.items()) or "not recorded"
-    return f"""A fix of test example {fix.test_id} of the project {project.title}
+    return f"""A fix of {_targets(fix)} of the project {project.title}
 
 The model here is the project's model after {steps} of fine-tuning on {len(fix.edits)} training examples.
 It is not a retrained model.
 
-Test example {fix.test_id} {outcome}.
+{_outcomes(fix)}
 Test accuracy: {100 * fix.accuracy_before:.2f} % before, {100 * fix.accuracy_after:.2f} % after; \
 {len(fix.newly_fixed)} other predictions fixed, {len(fix.newly_broken)} broken.
 {exactness}
@@ -153,6 +150,27 @@ Load it
 Make it again (seed {fix.seed}, on {fix.device}; versions: {versions})
   {command}
 """
+
+
+def _targets(fix: FixRecord) -> str:
+    count = len(fix.test_ids)
+    return f"test example {fix.test_id}" if count == 1 else f"{count} test examples together"
+
+
+def _outcomes(fix: FixRecord) -> str:
+    """What became of each target, a line each; of several how many became right first."""
+    if len(fix.test_ids) == 1:
+        return _outcome(fix.test_id, fix.true, fix.before, fix.after)
+    lines = [f"{fix.fixed_count} of {len(fix.targets)} are predicted right now:"]
+    lines += [_outcome(target.test_id, target.true, target.before, target.after) for target in fix.targets]
+    return "\n".join(lines)
+
+
+def _outcome(test_id: str, true: str, before: Belief, after: Belief) -> str:
+    return (
+        f"Test example {test_id} is predicted as '{after.predicted}' (before: '{before.predicted}', true: '{true}'), "
+        f"with a probability of {after.probabilities[true]:.6f} for '{true}'."
+    )
 
 
 def _loading(project: Project, model: nn.Module) -> str:

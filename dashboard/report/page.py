@@ -13,7 +13,7 @@ from attribution.fixing import replay_command
 from attribution.projects import FixRecord, Project
 from dashboard.report.sections import belief, changes, cost, mistake, outcome, reasons
 from dashboard.views.accuracy import percent, points
-from dashboard.views.fixes import controls_sentence, harm_sentence, steps_sentence
+from dashboard.views.fixes import controls_sentence, harm_sentence, steps_sentence, subject
 
 LARGEST = 6_000_000
 """Bytes of a page; pictures are thumbnails and lists are cut, so that mail takes it."""
@@ -27,7 +27,11 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
     Raises:
         NotFoundError: the test example or a training example is no longer in the project.
     """
-    title = f"Why “{fix.before.predicted}” instead of “{fix.true}”, and what a fix does"
+    title = (
+        f"Why “{fix.before.predicted}” instead of “{fix.true}”, and what a fix does"
+        if len(fix.test_ids) == 1
+        else f"Why {len(fix.test_ids)} predictions are wrong, and what a fix does"
+    )
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
     steps = [
         ("What went wrong", mistake(project, fix)),
@@ -55,7 +59,7 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
 <body>
 <main>
 <header>
-<p class="eyebrow">{escape(project.title)} · test example {escape(fix.test_id)}</p>
+<p class="eyebrow">{escape(project.title)} · {escape(subject(fix))}</p>
 <h1>{escape(title)}</h1>
 <p class="lead"><b>{escape(steps_sentence(fix))}</b> {escape(controls_sentence(fix))}</p>
 {_harm(fix)}
@@ -80,14 +84,8 @@ def _harm(fix: FixRecord) -> str:
 
 def _figures(fix: FixRecord) -> str:
     low, high = fix.accuracy_interval
-    became = "" if fix.after.predicted == fix.before.predicted else f" → {escape(fix.after.predicted)}"
     figures = [
-        ("Predicted class", f"{escape(fix.before.predicted)}{became}", f"true class: {escape(fix.true)}"),
-        (
-            f"Probability of {escape(fix.true)}",
-            f"{percent(fix.before.probabilities[fix.true])} → {percent(fix.after.probabilities[fix.true])}",
-            f"after {fix.steps} step{'s' if fix.steps != 1 else ''}",
-        ),
+        *_result(fix),
         (
             "Test accuracy",
             percent(fix.accuracy_after),
@@ -107,6 +105,25 @@ def _figures(fix: FixRecord) -> str:
         )
         + "</dl>"
     )
+
+
+def _result(fix: FixRecord) -> list[tuple[str, str, str]]:
+    after = f"after {fix.steps} step{'s' if fix.steps != 1 else ''}"
+    if len(fix.test_ids) > 1:
+        first, last = fix.probability_per_step[0], fix.probability_per_step[-1]
+        return [
+            ("Predicted right now", f"{fix.fixed_count} of {len(fix.test_ids)}", "all were wrong before"),
+            ("Mean probability of the true class", f"{percent(first.true)} → {percent(last.true)}", after),
+        ]
+    became = "" if fix.after.predicted == fix.before.predicted else f" → {escape(fix.after.predicted)}"
+    return [
+        ("Predicted class", f"{escape(fix.before.predicted)}{became}", f"true class: {escape(fix.true)}"),
+        (
+            f"Probability of {escape(fix.true)}",
+            f"{percent(fix.before.probabilities[fix.true])} → {percent(fix.after.probabilities[fix.true])}",
+            after,
+        ),
+    ]
 
 
 def _recipe(project: Project, fix: FixRecord) -> str:

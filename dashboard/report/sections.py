@@ -8,7 +8,7 @@ from typing import Any
 
 from attribution.explanation import Explanation
 from attribution.fixing import edit_reasons
-from attribution.projects import FixRecord, Project
+from attribution.projects import ControlRecord, FixRecord, Project
 from dashboard.report.drawing import bars, curve
 from dashboard.report.pictures import shown
 from dashboard.views.accuracy import percent, points
@@ -20,6 +20,9 @@ CULPRITS = 8
 MOST_EDITS = 24
 """Edited examples that are shown."""
 
+MOST_TARGETS = 50
+"""Test examples fixed at once that are shown."""
+
 MOST_EFFECTS = 16
 """Predictions newly fixed, and newly broken, that are shown."""
 
@@ -27,7 +30,9 @@ _DONE = {"upweight": "trained on more", "relabel": "relabelled", "remove": "remo
 
 
 def mistake(project: Project, fix: FixRecord) -> str:
-    """The example, and what the model said of it before."""
+    """The examples, and what the model said of them before."""
+    if len(fix.test_ids) > 1:
+        return _mistakes(project, fix)
     example = project.example("test", fix.test_id)
     confidence = fix.before.probabilities[fix.before.predicted]
     return (
@@ -47,6 +52,46 @@ def mistake(project: Project, fix: FixRecord) -> str:
     )
 
 
+def _mistakes(project: Project, fix: FixRecord) -> str:
+    """Several examples as cards."""
+    items = []
+    for target in fix.targets[:MOST_TARGETS]:
+        example = project.example("test", target.test_id)
+        confidence = target.before.probabilities[target.before.predicted]
+        items.append(
+            f"{shown(project.kind, example['input'], f'Test example {target.test_id}')}"
+            f'<p class="small">says {_chip(target.before.predicted, "culprit")} ({percent(confidence)}), right is '
+            f"{_chip(target.true, 'helper')}</p>"
+            f'<p class="id small muted">{escape(target.test_id)}</p>'
+        )
+    return (
+        f"<p>The model gets these {len(fix.targets)} test examples wrong. They are to be put right at once.</p>"
+        + _grid(items)
+        + _cut(len(items), len(fix.targets))
+    )
+
+
+def _targets(fix: FixRecord) -> str:
+    """What became of each of several examples."""
+    rows = [
+        [
+            f'<span class="id">{escape(target.test_id)}</span>',
+            escape(target.true),
+            escape(target.before.predicted),
+            _chip(target.after.predicted, "helper" if target.fixed else "culprit"),
+            percent(target.before.probabilities[target.true]),
+            percent(target.after.probabilities[target.true]),
+        ]
+        for target in fix.targets[:MOST_TARGETS]
+    ]
+    return _table(
+        ["Test example", "True", "Before", "Now", "True class before", "now"],
+        rows,
+        caption="Each prediction before and after, and the probability of its true class",
+        numbers=2,
+    ) + _cut(len(rows), len(fix.targets))
+
+
 def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
     """The training examples that pushed the model to its mistake."""
     if explanation is None:
@@ -56,7 +101,8 @@ def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
         )
     cards = explanation.culprits(CULPRITS)
     if not cards:
-        return f"<p>By {escape(fix.method)}, no training example pushed the model to this mistake.</p>"
+        which = "this mistake" if len(fix.test_ids) == 1 else "these mistakes"
+        return f"<p>By {escape(fix.method)}, no training example pushed the model to {which}.</p>"
     suspected = sum(card["suspected_label_error"] for card in cards)
     flagged = (
         f" {suspected} of them look{'s' if suspected == 1 else ''} mislabelled: the model itself says another class."
@@ -64,17 +110,22 @@ def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
         else ""
     )
     largest = max(abs(card["score"]) for card in cards)
+    group = len(fix.test_ids)
+    towards = (
+        f"most towards {_chip(fix.before.predicted, 'culprit')}, strongest first"
+        if group == 1
+        else f"to the most of these {group} mistakes, those that explain the most first"
+    )
     return (
-        f"<p>Of all training examples these {len(cards)} pushed the model most towards "
-        f"{_chip(fix.before.predicted, 'culprit')}, strongest first.{escape(flagged)}</p>"
-        + _grid((_culprit(card, kind, largest) for card in cards), "even")
+        f"<p>Of all training examples these {len(cards)} pushed the model {towards}.{escape(flagged)}</p>"
+        + _grid((_culprit(card, kind, largest, group) for card in cards), "even")
         + f'<p class="muted small">The longer the bar, the stronger the push, as far as it can be '
         f"estimated: influence on {escape(explanation.measurement_words)} by the method {escape(fix.method)}, "
-        f"{largest:+.2g} for the first.</p>"
+        f"{largest:+.2g} for the {'first' if group == 1 else 'longest'}.</p>"
     )
 
 
-def _culprit(card: dict[str, Any], kind: str, largest: float) -> str:
+def _culprit(card: dict[str, Any], kind: str, largest: float, group: int) -> str:
     suspicion = (
         f'<p class="small"><span class="flag">Label looks wrong:</span> the model says '
         f"“{escape(str(card['suggested_label']))}”</p>"
@@ -86,7 +137,12 @@ def _culprit(card: dict[str, Any], kind: str, largest: float) -> str:
         f"{shown(kind, card['input'], 'Training example ' + card['id'])}"
         f'<span class="track"><span class="fill culprit" style="width:{share:.1f}%"></span></span>'
         f'<p class="small">labelled “{escape(card["label"])}” <span class="id muted">{escape(card["id"])}</span></p>'
-        f"{suspicion}"
+        + (
+            f'<p class="small"><b>explains {card["explains"]} of {group}</b></p>'
+            if "explains" in card
+            else ""
+        )
+        + suspicion
     )
 
 
@@ -110,11 +166,10 @@ def changes(project: Project, fix: FixRecord, explanation: Explanation | None) -
         if fix.replayed
         else ""
     )
-    cut = f'<p class="muted small">The first {MOST_EDITS} of {count:,}.</p>' if count > MOST_EDITS else ""
     return (
         f"<p>A copy of the model took {step} on {'these' if count > 1 else 'this'} {count:,} training "
         f"example{'s' if count > 1 else ''}{beside}. The model itself was not touched, nor were the data.</p>"
-        f"{_grid(items, 'wide')}{cut}"
+        f"{_grid(items, 'wide')}{_cut(len(items), count)}"
     )
 
 
@@ -123,12 +178,16 @@ def outcome(fix: FixRecord) -> str:
     runs = [("This fix", fix.probability_per_step)]
     runs += [(f"Control: {control.title.lower()}", control.probability_per_step) for control in fix.controls]
     longest = max(len(curve_points) for _, curve_points in runs) - 1
+    one = len(fix.test_ids) == 1
+    true_class = f"the true class “{fix.true}”" if one else "the true class, mean"
+    before = f"“{fix.before.predicted}”, predicted before" if one else "the class predicted before, mean"
     curves = "".join(
         f"<figure><figcaption>{escape(title)}</figcaption>"
         + curve(
             curve_points,
             longest=longest,
-            label=f"{title}: probability of {fix.true} goes from {percent(curve_points[0].true)} to "
+            label=f"{title}: {'' if one else 'mean '}probability of {fix.true if one else 'the true class'} goes from "
+            f"{percent(curve_points[0].true)} to "
             f"{percent(curve_points[-1].true)}",
         )
         + "</figure>"
@@ -137,57 +196,55 @@ def outcome(fix: FixRecord) -> str:
     return (
         "<p>A control takes the same steps on other training examples: if it does as well, the chosen ones were "
         f"nothing special. Here: <b>{escape(controls_sentence(fix))}</b></p>"
-        + bars(
-            fix.before.probabilities,
-            after=fix.after.probabilities,
-            true=fix.true,
-            predicted=fix.before.predicted,
-            label="Probability of each class before and after the fix",
+        + (
+            bars(
+                fix.before.probabilities,
+                after=fix.after.probabilities,
+                true=fix.true,
+                predicted=fix.before.predicted,
+                label="Probability of each class before and after the fix",
+            )
+            if one
+            else _targets(fix)
         )
         + _comparison(fix)
         + f'<div class="curves">{curves}</div>'
-        '<p class="legend small"><span class="line helper"></span>● probability of the true class '
-        f"“{escape(fix.true)}” &nbsp; "
-        f'<span class="line culprit"></span>◆ of “{escape(fix.before.predicted)}”, predicted before</p>'
+        f'<p class="legend small"><span class="line helper"></span>● probability of {escape(true_class)} &nbsp; '
+        f'<span class="line culprit"></span>◆ of {escape(before)}</p>'
     )
 
 
 def _comparison(fix: FixRecord) -> str:
-    def row(
-        what: str, fixed: bool, steps: int, after: float, repaired: int, broken: int, tone: str
-    ) -> list[str]:
-        change = points(after - fix.accuracy_before)
-        return [escape(what), _chip(verdict(fixed, steps), tone), change, f"{repaired:,}", f"{broken:,}"]
+    def row(what: str, run: FixRecord | ControlRecord, repaired: int, broken: int, tone: str) -> list[str]:
+        change = points(run.accuracy_after - fix.accuracy_before)
+        return [escape(what), _chip(verdict(fix, run), tone), change, f"{repaired:,}", f"{broken:,}"]
 
     rows = [
         row(
             "This fix",
-            fix.fixed,
-            fix.steps,
-            fix.accuracy_after,
+            fix,
             len(fix.newly_fixed),
             len(fix.newly_broken),
             "helper" if fix.fixed else "culprit",
         )
     ]
-    rows += [
-        row(
-            f"Control: {c.title.lower()}",
-            c.fixed,
-            c.steps,
-            c.accuracy_after,
-            c.newly_fixed,
-            c.newly_broken,
-            "",
-        )
-        for c in fix.controls
-    ]
+    rows += [row(f"Control: {c.title.lower()}", c, c.newly_fixed, c.newly_broken, "") for c in fix.controls]
     return _table(
-        ["Same steps on", "This prediction", "Test accuracy", "Others fixed", "Others broken"],
+        [
+            "Same steps on",
+            _these(fix),
+            "Test accuracy",
+            "Others fixed",
+            "Others broken",
+        ],
         rows,
         caption="The fix next to its controls",
         numbers=3,
     )
+
+
+def _these(fix: FixRecord) -> str:
+    return "This prediction" if len(fix.test_ids) == 1 else "These predictions"
 
 
 def cost(project: Project, fix: FixRecord) -> str:
@@ -237,10 +294,7 @@ def _effects(project: Project, fix: FixRecord, title: str, ids: list[str], empty
         )
     if not cards:
         return f'{heading}<p class="muted">{escape(empty)}</p>'
-    cut = (
-        f'<p class="muted small">The first {len(cards)} of {len(ids):,}.</p>' if len(ids) > len(cards) else ""
-    )
-    return heading + _grid(cards) + cut
+    return heading + _grid(cards) + _cut(len(cards), len(ids))
 
 
 def belief(fix: FixRecord, explanation: Explanation | None) -> str:
@@ -256,6 +310,11 @@ def belief(fix: FixRecord, explanation: Explanation | None) -> str:
         f"{points(fix.accuracy_interval[1])}: what lies within it may be chance.",
     ]
     return "<ul>" + "".join(f"<li>{escape(sentence.strip())}</li>" for sentence in words) + "</ul>"
+
+
+def _cut(shown_count: int, total: int) -> str:
+    """Says that a list was cut, where it was."""
+    return f'<p class="muted small">The first {shown_count} of {total:,}.</p>' if total > shown_count else ""
 
 
 def _chip(text: str, tone: str) -> str:

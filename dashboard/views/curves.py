@@ -60,7 +60,7 @@ def _traces(fix: FixRecord, points: Sequence[CurvePoint], *, first: bool) -> lis
         go.Scatter(
             x=steps,
             y=[point.true for point in points],
-            name=f"true class {_plain(fix.true)}",
+            name=f"true class {_plain(fix.true)}" if len(fix.test_ids) == 1 else "true class, mean",
             legendgroup="true",
             showlegend=first,
             mode=mode,
@@ -70,7 +70,9 @@ def _traces(fix: FixRecord, points: Sequence[CurvePoint], *, first: bool) -> lis
         go.Scatter(
             x=steps,
             y=[point.predicted_before for point in points],
-            name=f"predicted before {_plain(fix.before.predicted)}",
+            name=f"predicted before {_plain(fix.before.predicted)}"
+            if len(fix.test_ids) == 1
+            else "class predicted before, mean",
             legendgroup="predicted",
             showlegend=first,
             mode=mode,

@@ -15,7 +15,9 @@ def steps_sentence(fix: FixRecord) -> str:
     done = doing[kinds.pop()] if len(kinds) == 1 else "edited"
     what = f"{count} {done} training example{'s' if count != 1 else ''}"
     if fix.strategy == "test":
-        what = "Trained on the test example itself"
+        what = (
+            "Trained on the test example itself" if len(fix.test_ids) == 1 else "Trained on the test examples"
+        )
     return f"{what}, after {fix.steps} step{'s' if fix.steps != 1 else ''}, not a retrain."
 
 
@@ -32,9 +34,8 @@ def stop_sentence(fix: FixRecord) -> str | None:
             "another strategy."
         )
     if fix.stopped == "steps" and fix.fixed:
-        return (
-            "The steps ended with the prediction right; whether it stays so is not known: allow more steps."
-        )
+        right = "the prediction" if len(fix.test_ids) == 1 else "all predictions"
+        return f"The steps ended with {right} right; whether that stays so is not known: allow more steps."
     return None
 
 
@@ -50,6 +51,8 @@ def controls_sentence(fix: FixRecord) -> str:
     total = len(fix.controls)
     if not total:
         return "No control was run beside it."
+    if len(fix.test_ids) > 1:
+        return _group_sentence(fix)
     every = f"of the {total} controls" if total > 1 else "control"
     fixed = [control for control in fix.controls if control.fixed]
     if not fix.fixed:
@@ -77,6 +80,40 @@ def controls_sentence(fix: FixRecord) -> str:
     )
 
 
+def _group_sentence(fix: FixRecord) -> str:
+    """What the controls say of several targets: by how many they fixed, then by steps, then by what they break."""
+    count, of = fix.fixed_count, f"of {len(fix.test_ids)}"
+    said = " and ".join(f"{control.title.lower()} {_count(control)}" for control in fix.controls)
+    if not count and not any(_count(control) for control in fix.controls):
+        return "None is fixed, by the controls neither: more steps or other examples may do."
+    as_many = [control for control in fix.controls if _count(control) >= count]
+    if not as_many:
+        return f"{count} {of} fixed; the controls fixed fewer ({said}): the chosen examples matter."
+    more = [control for control in as_many if _count(control) > count]
+    if more:
+        return f"{count} {of} fixed, though a control fixed more ({said}): choose other examples."
+    as_fast = [control for control in as_many if not fix.fixed or control.steps <= fix.steps]
+    if not as_fast:
+        return f"All {count} fixed; a control fixed them too, in more steps: the chosen examples matter."
+    broken = len(fix.newly_broken)
+    as_harmless = [control for control in as_fast if control.newly_broken <= broken]
+    if as_harmless:
+        return (
+            f"{count} {of} fixed; a control did as well, breaking no more ({_titles(as_harmless)}): no sign that the "
+            "chosen examples matter."
+        )
+    harm = " and ".join(f"{control.title.lower()} {control.newly_broken}" for control in as_fast)
+    return (
+        f"{count} {of} fixed; a control fixed as many but broke more ({harm}, against {broken} here): the chosen "
+        "examples do less harm."
+    )
+
+
+def _count(control: ControlRecord) -> int:
+    """How many targets a control fixed."""
+    return int(control.fixed) if control.fixed_count is None else control.fixed_count
+
+
 def _titles(controls: list[ControlRecord]) -> str:
     return " and ".join(control.title.lower() for control in controls)
 
@@ -93,13 +130,33 @@ def harm_sentence(fix: FixRecord) -> str | None:
     )
 
 
-def verdict(fixed: bool, steps: int) -> str:
-    """One cell of the comparison: the result and the steps it took."""
-    return f"Fixed in {steps} step{'s' if steps != 1 else ''}" if fixed else f"Not fixed in {steps} steps"
+def verdict(fix: FixRecord, run: FixRecord | ControlRecord) -> str:
+    """One cell of the comparison: the result and the steps it took, of the fix itself or of one of its controls."""
+    steps = f"in {run.steps} step{'s' if run.steps != 1 else ''}"
+    if len(fix.test_ids) > 1:
+        return f"{fixed_words(fix, run)} fixed {steps}"
+    return f"Fixed {steps}" if run.fixed else f"Not fixed {steps}"
+
+
+def fixed_words(fix: FixRecord, run: FixRecord | ControlRecord) -> str:
+    """Whether the fix or a control fixed the target, yes or no; of several targets, how many."""
+    if len(fix.test_ids) == 1:
+        return "yes" if run.fixed else "no"
+    count = run.fixed_count if isinstance(run, FixRecord) else _count(run)
+    return f"{count} of {len(fix.test_ids)}"
+
+
+def subject(fix: FixRecord) -> str:
+    """What is fixed, in a few words."""
+    count = len(fix.test_ids)
+    return f"test example {fix.test_id}" if count == 1 else f"{count} test examples"
 
 
 def result_chip(fix: FixRecord) -> str:
     """The result in a few words, with the controls."""
+    if len(fix.test_ids) > 1:
+        theirs = " and ".join(str(_count(control)) for control in fix.controls) or "not run"
+        return f"{fixed_words(fix, fix)} fixed · controls {theirs}"
     count = sum(control.fixed for control in fix.controls)
     word = "Fixed" if fix.fixed else "Not fixed"
     return f"{word} · controls {count} of {len(fix.controls)}"

@@ -77,7 +77,7 @@ def test_every_number_of_the_record_is_on_the_page(engine: Engine, fix: FixRecor
         f"{len(fix.newly_fixed)} fixed, {len(fix.newly_broken)} broken",
         f"Newly fixed ({len(fix.newly_fixed)})",
         f"{fix.seed}, {fix.device}",
-        *(verdict(control.fixed, control.steps) for control in fix.controls),
+        *(verdict(fix, control) for control in fix.controls),
         *(f"{percent(line.before)} {percent(line.after)}" for line in fix.per_class),
         *fix.train_ids,
         *(card["id"] for card in engine.explain(fix.test_id, method=fix.method).culprits(8)),
