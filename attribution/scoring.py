@@ -52,6 +52,8 @@ def explained(
     parts, each = _scored(method, portions)
     check_scores(each, method, asked)
     query_seconds = time.perf_counter() - started
+    each_in_words = {t.measurement.words for queries in portions for t in queries[0].targets}
+    words = each_in_words.pop() if len(each_in_words) == 1 else f"the mean {measurement}"
 
     def explanation(each: Tensor, exact: bool) -> Explanation:
         scores = each.mean(dim=0)
@@ -60,7 +62,7 @@ def explained(
             example=examples[0],
             method=method.info.name,
             measurement=measurement,
-            measurement_words=query.targets[0].measurement.words,
+            measurement_words=words,
             scores=scores.to(torch.float32).numpy(),
             seconds={"query": query_seconds, "total": time.perf_counter() - started},
             trust=trust_of(

@@ -49,6 +49,12 @@ def main() -> None:
                 help="The training examples behind one prediction: culprits and helpers.",
             ),
             st.Page(
+                HERE / PAGES["group"],
+                title="Together",
+                icon=":material/group_work:",
+                help="Several mispredictions as one: their common culprits, and a fix for all of them.",
+            ),
+            st.Page(
                 HERE / PAGES["compare"],
                 title="Compare",
                 icon=":material/balance:",

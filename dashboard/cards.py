@@ -7,8 +7,12 @@ from typing import Any
 from dashboard.components.influence import Card
 
 
-def cards(described: list[dict[str, Any]], class_names: list[str]) -> list[Card]:
-    """Cards of one column; near-duplicates name the card they repeat."""
+def cards(described: list[dict[str, Any]], class_names: list[str], predictions: int = 1) -> list[Card]:
+    """Cards of one column; near-duplicates name the card they repeat.
+
+    Args:
+        predictions: how many are explained together.
+    """
     result = []
     for card in described:
         original = card.get("original_label")
@@ -24,6 +28,7 @@ def cards(described: list[dict[str, Any]], class_names: list[str]) -> list[Card]
                 duplicate_of=card["duplicate_of"],
                 copies=sum(other["duplicate_of"] == card["id"] for other in described),
                 planted=planted if planted != card["label"] else None,
+                explains=f"explains {card['explains']} of {predictions}" if predictions > 1 else None,
             )
         )
     return result

@@ -12,7 +12,7 @@ from attribution.projects import Project
 from dashboard.locations import projects_directory, recent_projects, reference_to, resolve
 from dashboard.messages import stop_with, way_out
 from dashboard.preparing import prepare_and_follow
-from dashboard.state import forget, parameter, recall
+from dashboard.state import forget, parameter, recall, unlisted
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,46 @@ def current_example(opened: Opened) -> str:
             exits=lambda: way_out("Mispredictions", "mispredictions", here, key="exit-example"),
         )
     return example_id
+
+
+MOST_TOGETHER = 50
+"""Mispredictions that are explained and fixed together at most: more of them say little of any one."""
+
+
+def current_group(opened: Opened) -> tuple[list[str], list[str]]:
+    """The mispredictions that the URL (else this session) puts together, and a sentence about each thing left out.
+
+    Where there are none: a message, and the page ends here.
+    """
+    if parameter("project") is not None and st.session_state.get("examples of") != opened.reference:
+        if parameter("examples") is None:
+            forget("examples")
+        st.session_state["examples of"] = opened.reference
+    asked = unlisted(recall("examples"))
+    table = opened.project.predictions("test")
+    known = [one for one in asked if one in table.index]
+    wrong = [one for one in known if table.loc[one, "label"] != table.loc[one, "predicted"]]
+    complaints = []
+    if len(known) < len(asked):
+        complaints.append(f"{_counted(len(asked) - len(known))} not in this project and left out.")
+    if len(wrong) < len(known):
+        complaints.append(f"{_counted(len(known) - len(wrong))} predicted right and left out.")
+    if len(wrong) > MOST_TOGETHER:
+        complaints.append(
+            f"At most {MOST_TOGETHER} can be fixed together: these are the first of {len(wrong):,}. Choose fewer."
+        )
+    if not wrong:
+        forget("examples")
+        for complaint in complaints:
+            st.warning(complaint, icon=":material/info:")
+        st.info("Choose several mispredictions first.", icon=":material/checklist:")
+        way_out("Mispredictions", "mispredictions", {"project": opened.reference}, key="exit-no-examples")
+        st.stop()
+    return wrong[:MOST_TOGETHER], complaints
+
+
+def _counted(count: int) -> str:
+    return f"{count} of the examples {'is' if count == 1 else 'are'}"
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -15,11 +15,12 @@ from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
 from dashboard.function_files import confirmed_functions, function_file, is_function
 from dashboard.jobs import Interim, Job
-from dashboard.state import parameter
+from dashboard.state import listed, parameter
 
 if TYPE_CHECKING:
     from attribution.comparison import Comparison
     from attribution.explanation import Explanation
+    from attribution.projects import FixRecord
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Question:
     Args:
         awaiting: a measurement that the link asks for and the user has to confirm first: it stays in links.
         ensemble: whether scores are averaged over all models of the project.
+        others: further test examples that are explained and fixed together with it.
     """
 
     example_id: str
@@ -36,12 +38,34 @@ class Question:
     measurement: str
     awaiting: str | None = None
     ensemble: bool = False
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of_fix(cls, fix: FixRecord) -> Question:
+        """The question that a fix came from."""
+        return cls(fix.test_id, fix.method, fix.measurement, others=tuple(fix.test_ids[1:]))
+
+    @property
+    def example_ids(self) -> list[str]:
+        """All test examples that it is about."""
+        return [self.example_id, *self.others]
+
+    @property
+    def page(self) -> str:
+        """Where it is answered."""
+        return "group" if self.others else "investigate"
+
+    @property
+    def subject(self) -> str:
+        """What it is about, in a few words."""
+        return f"{len(self.example_ids)} examples" if self.others else f"example {self.example_id}"
 
     def parameters(self, opened: Opened) -> dict[str, str | None]:
         """The URL parameters that ask the same; defaults are left out."""
         return {
             "project": opened.reference,
-            "example": self.example_id,
+            "example": None if self.others else self.example_id,
+            "examples": listed(self.example_ids) if self.others else None,
             "method": None if self.method == default_method(ProjectFacts.of(opened.project)) else self.method,
             "measurement": self.awaiting or (None if self.measurement == "margin" else self.measurement),
             "ensemble": "yes" if self.ensemble else None,
@@ -50,10 +74,10 @@ class Question:
     def measured(self, opened: Opened) -> Hashable:
         """Equal where example, measurement and models are: a function file counts by its content."""
         function = is_function(self.measurement) and function_file(self.measurement, opened.project.directory)
-        return opened.key, self.example_id, self.measurement, function, self.ensemble
+        return opened.key, tuple(self.example_ids), self.measurement, function, self.ensemble
 
 
-def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
+def question_of(opened: Opened, example_id: str, others: Sequence[str] = ()) -> tuple[Question, list[str]]:
     """The question the URL asks, and a sentence about each thing it asks for that cannot be had."""
     fallback = default_method(ProjectFacts.of(opened.project))
     reasons = availability(opened.project)
@@ -75,7 +99,7 @@ def question_of(opened: Opened, example_id: str) -> tuple[Question, list[str]]:
     if complaint is not None:
         complaints.append(complaint)
     ensemble = parameter("ensemble") == "yes" and ProjectFacts.of(opened.project).models > 1
-    return Question(example_id, method, usable, awaiting, ensemble), complaints
+    return Question(example_id, method, usable, awaiting, ensemble, tuple(others)), complaints
 
 
 def _measurement_of(opened: Opened, name: str) -> tuple[str, str | None, str | None]:
@@ -108,8 +132,8 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
     def work(reporter: Reporter) -> Explanation:
         engine = shelf.get(opened, reporter.share(0.0, 0.2))
         reporter(0.2, "Comparing with the training examples")
-        return engine.explain(
-            question.example_id,
+        return engine.explain_group(
+            question.example_ids,
             method=question.method,
             measurement=confirmed.runnable(opened.project, question.measurement),
             ensemble=question.ensemble,
@@ -121,7 +145,7 @@ def explanation_job(opened: Opened, question: Question, *, afresh: bool = False)
         work,
         key=("explain", question.measured(opened), question.method),
         kind="explain",
-        title=f"Explaining example {question.example_id}",
+        title=f"Explaining {question.subject}",
         lane=WORK_LANE,
         subject={"project": opened.reference, "example": question.example_id},
         interim=interim,
@@ -181,7 +205,7 @@ def start_fix(
         if not edits:  # otherwise nothing is measured: the name is only written down
             measurement = confirmed.runnable(opened.project, measurement)
         record = engine.fix(
-            question.example_id,
+            question.example_ids,
             strategy=settings.strategy,
             edits=list(edits) or None,
             top=settings.top,
@@ -201,8 +225,8 @@ def start_fix(
         work,
         key=("fix", opened.key, question, chosen, settings, note),
         kind="fix",
-        title=f"Fixing example {question.example_id}",
+        title=f"Fixing {question.subject}",
         lane=WORK_LANE,
-        subject={"project": opened.reference, "example": question.example_id},
+        subject={"project": opened.reference, "examples": listed(question.example_ids)},
         afresh=True,
     )

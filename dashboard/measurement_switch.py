@@ -20,11 +20,14 @@ LOGIT, FUNCTION, REFUSED = "logit class", "function typed", "function refused"
 """Keys of the session's state."""
 
 
-def measurement_switch(opened: Opened, question: Question, example: dict[str, Any]) -> None:
-    """Every measurement of this project, the one in force marked."""
-    wrong = example["true"] != example["predicted"]
-    margin = f"How far “{example['predicted']}” is ahead of “{example['true']}”, the true class."
-    described = MEASURED | ({"margin": margin} if wrong else {}) | _own(opened)
+def measurement_switch(opened: Opened, question: Question, example: dict[str, Any] | None = None) -> None:
+    """Every measurement of this project, the one in force marked; in the words of the ``example``, if it is of one."""
+    own_words = {}
+    if example is not None and example["true"] != example["predicted"]:
+        own_words["margin"] = (
+            f"How far “{example['predicted']}” is ahead of “{example['true']}”, the true class."
+        )
+    described = MEASURED | own_words | _own(opened)
     with st.popover(
         f"Measurement: {escaped(measurement_title(question.measurement))}", icon=":material/straighten:"
     ):

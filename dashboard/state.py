@@ -5,22 +5,26 @@ The session only remembers the last project and example, for pages opened from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 import streamlit as st
+
+from attribution.errors import UsageError
+from attribution.fixing.command import also_ids, also_option
 
 PAGES = {
     "projects": "app_pages/projects.py",
     "mispredictions": "app_pages/mispredictions.py",
     "investigate": "app_pages/investigate.py",
+    "group": "app_pages/group.py",
     "compare": "app_pages/compare.py",
     "preview": "app_pages/preview.py",
     "history": "app_pages/history.py",
 }
 """Page name (its URL path, `projects` being the root) and its file, relative to app.py."""
 
-FILTERS = ("true", "predicted", "q")
+FILTERS = ("true", "predicted", "cluster", "q")
 """Parameters of the mispredictions' filter; Investigate carries them, so that next and previous stay within it."""
 
 _MEMORY = "last place"
@@ -40,6 +44,19 @@ def set_parameters(**values: str | None) -> None:
                 del st.query_params[name]
         elif st.query_params.get(name) != value:
             st.query_params[name] = value
+
+
+def listed(ids: Sequence[str]) -> str:
+    """Ids as one parameter, separated by commas, quoted as in a CSV file where need be; empty for none."""
+    return also_option(ids) if ids else ""
+
+
+def unlisted(text: str | None) -> list[str]:
+    """The ids of `listed`, each once; none where it is not one."""
+    try:
+        return list(dict.fromkeys(also_ids(text)))
+    except UsageError:
+        return []
 
 
 def filters() -> dict[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from attribution.error_clusters import ErrorCluster, error_clusters
 from dashboard.current import Opened
 from dashboard.views.mispredictions import confusion_counts, misprediction_table
 
@@ -25,6 +26,17 @@ def texts_of(opened: Opened) -> pd.Series | None:
     return examples["text"] if "text" in examples.columns and opened.project.kind == "text" else None
 
 
+def clusters_of(opened: Opened) -> dict[str, ErrorCluster]:
+    """`error_clusters.error_clusters` by the id of each one's first member, not to be changed in place."""
+    return _clusters(opened.key, opened)
+
+
+def members_of(opened: Opened, cluster: str | None) -> list[str] | None:
+    """Test ids of a cluster; None, which stands for any, where there is no such cluster."""
+    found = None if cluster is None else clusters_of(opened).get(cluster)
+    return None if found is None else found.test_ids
+
+
 def probabilities_of(opened: Opened, example_id: str) -> dict[str, float]:
     """The model's probability of each class for a test example."""
     row = opened.project.predictions("test").loc[example_id]
@@ -42,3 +54,9 @@ def _mispredictions(key: tuple[str, str], _opened: Opened) -> pd.DataFrame:
 def _confusion(key: tuple[str, str], _opened: Opened) -> tuple[list[str], list[list[int]]]:
     del key
     return confusion_counts(_opened.project)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _clusters(key: tuple[str, str], _opened: Opened) -> dict[str, ErrorCluster]:
+    del key
+    return {cluster.test_ids[0]: cluster for cluster in error_clusters(_opened.project)}

@@ -11,7 +11,7 @@ from attribution.projects import Edit
 from dashboard.components.tray import TrayItem, tray_items
 from dashboard.current import Opened
 from dashboard.explaining import Question, start_fix
-from dashboard.state import go
+from dashboard.state import go, listed
 from dashboard.tray import FixTray, encoded
 
 BAR = """<style>
@@ -27,19 +27,23 @@ div:has(> .st-key-tray-bar) { display: none; }
 </style>"""
 
 
-def tray_of(opened: Opened, example_id: str) -> FixTray:
-    """The tray of this test example in this session."""
+def tray_of(opened: Opened, question: Question) -> FixTray:
+    """The tray of these test examples in this session."""
     ids = opened.project.predictions("train").index
-    return FixTray(f"{opened.reference} {example_id}", ids, opened.project.class_names)
+    return FixTray(_owner(opened, question), ids, opened.project.class_names)
+
+
+def _owner(opened: Opened, question: Question) -> str:
+    return f"{opened.reference} {listed(question.example_ids)}"
 
 
 def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
     """Draw the tray: items, undo and redo, note, recipe, and the button that previews.
 
     Args:
-        fixable: whether the test example is a misprediction.
+        fixable: whether the test examples are mispredictions.
     """
-    tray = tray_of(opened, question.example_id)
+    tray = tray_of(opened, question)
     edits = tray.edits
     with st.sidebar:
         with st.container(
@@ -172,11 +176,11 @@ def _chosen_recipe() -> FixSettings:
 
 
 def _note_key(opened: Opened, question: Question) -> str:
-    return f"note of {opened.reference} {question.example_id}"
+    return f"note of {_owner(opened, question)}"
 
 
 def _preview(opened: Opened, question: Question) -> None:
-    edits = tray_of(opened, question.example_id).edits
+    edits = tray_of(opened, question).edits
     note = str(st.session_state.get(_note_key(opened, question)) or "").strip()
     job = start_fix(opened, question, edits, _chosen_recipe(), note)
     go("preview", question.parameters(opened) | {"job": job.id, "tray": encoded(edits)})

@@ -110,7 +110,7 @@ def draw_comparison(opened: Opened, question: Question, comparison: Comparison) 
     about, _ = subtitles(comparison.explanations[0].example, question.measurement)
     st.subheader(f"The first {LISTED} culprits of each", anchor=False)
     st.caption(escaped(about))
-    tray = tray_of(opened, question.example_id)
+    tray = tray_of(opened, question)
     columns = [
         CardColumn(
             "culprits",

@@ -15,7 +15,7 @@ from dashboard.downloads import downloads, start_download
 from dashboard.heading import page_heading
 from dashboard.messages import calm, escaped, problem, stop_with, way_out
 from dashboard.state import go, link
-from dashboard.views.fixes import result_chip
+from dashboard.views.fixes import result_chip, subject
 
 DELETED = "deleted fix"
 ANNOTATED = "fix whose note is open"
@@ -51,7 +51,7 @@ def close_note() -> None:
 def edit_note(opened: Opened, fix: FixRecord) -> None:
     """Change the note of a fix."""
     with calm():
-        st.caption(f"Fix of test example {escaped(fix.test_id)}")
+        st.caption(f"Fix of {escaped(subject(fix))}")
         note = st.text_area("Note", fix.note, key=f"note-{fix.fix_id}", max_chars=LONGEST_NOTE)
         if st.button("Save", key="save-note", type="primary"):
             opened.project.history.set_note(fix.fix_id, note.strip())
@@ -71,6 +71,7 @@ def undo_bar(opened: Opened) -> None:
 
 def row_of(opened: Opened, fix: FixRecord) -> Row:
     """One kept fix."""
+    together = f"{len(fix.test_ids)} together, " if len(fix.test_ids) > 1 else ""
     cells: dict[str, Any] = {
         "example": "",
         "prediction": {
@@ -81,7 +82,7 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         },
         "result": {"text": result_chip(fix), "tone": "helper" if fix.fixed else ""},
         "change": fix.accuracy_after - fix.accuracy_before,
-        "recipe": f"{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}",
+        "recipe": f"{together}{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}",
         "note": fix.note,
         "when": datetime.fromisoformat(fix.created).astimezone().strftime("%Y-%m-%d %H:%M"),
         "actions": [{"name": name, "label": name.capitalize()} for name in ACTIONS],
@@ -90,7 +91,7 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         cells["example"] = opened.project.example("test", fix.test_id)["input"]
     return Row(
         id=fix.fix_id,
-        name=f"Fix of test example {fix.test_id}",
+        name=f"Fix of {subject(fix)}",
         href=link("preview", {"project": opened.reference, "fix": fix.fix_id}),
         cells=cells,
     )
@@ -128,7 +129,7 @@ undo_bar(opened)
 carried = [fix for fix in fixes if fix.fix_id == st.session_state.get(CARRIED)]
 if carried:
     with st.container(border=True, key="download-bar"):
-        st.caption(f"Fix of test example {escaped(carried[0].test_id)}")
+        st.caption(f"Fix of {escaped(subject(carried[0]))}")
         downloads(opened, carried[0])
 if fixes:
     fix_table(opened, fixes)

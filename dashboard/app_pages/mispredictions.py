@@ -1,20 +1,25 @@
-"""Mispredictions: what the model gets wrong. A click on a row investigates it; the confusion matrix filters."""
+"""Mispredictions: what the model gets wrong. A click on a row investigates it; the confusion matrix filters.
+
+Several that are ticked, or all that a filter leaves, can be explained and fixed together.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.components.confusion import confusion
 from dashboard.components.table import Column, Row, table
-from dashboard.current import Opened, current_project
+from dashboard.current import MOST_TOGETHER, Opened, current_project
 from dashboard.engines import preload
 from dashboard.explaining import explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.messages import way_out
 from dashboard.metrics import Metric, metric_row
-from dashboard.state import filters, go, link, parameter, set_parameters
-from dashboard.tables import confusion_of, mispredictions_of, texts_of
+from dashboard.state import filters, go, link, listed, parameter, set_parameters, unlisted
+from dashboard.tables import clusters_of, confusion_of, members_of, mispredictions_of, texts_of
 from dashboard.views.accuracy import percent, wilson_interval
 from dashboard.views.mispredictions import MATRIX_CLASSES, SORT_KEYS, filtered, sorted_by
 
@@ -57,13 +62,29 @@ def sort(key: str) -> None:
 
 def clear_filter() -> None:
     """Callback: show all mispredictions again."""
-    set_parameters(true=None, predicted=None, q=None, page=None)
+    set_parameters(true=None, predicted=None, cluster=None, q=None, page=None)
     st.session_state["search"] = ""
 
 
 def search_changed() -> None:
     """Callback of the search box."""
     set_parameters(q=st.session_state["search"].strip() or None, page=None)
+
+
+def cluster_changed() -> None:
+    """Callback of the list of clusters."""
+    set_parameters(cluster=st.session_state["cluster"], page=None)
+
+
+def tick(ids: Sequence[str], on: bool) -> None:
+    """Callback of the boxes: the URL says which are ticked."""
+    others = [one for one in unlisted(parameter("ticked")) if one not in ids]
+    set_parameters(ticked=listed([*others, *ids] if on else others))
+
+
+def untick() -> None:
+    """Callback: tick nothing."""
+    set_parameters(ticked=None)
 
 
 def page_changed(key: str) -> None:
@@ -74,7 +95,7 @@ def page_changed(key: str) -> None:
 
 def toolbar(opened: Opened, shown: int, total: int) -> None:
     """Search box, and what the filter in force is."""
-    here = filters()
+    here = filters() | {"cluster": cluster_name(opened)}
     if st.session_state.get("search") != (here["q"] or ""):
         st.session_state["search"] = here["q"] or ""
     words = "Search text or id" if opened.project.kind == "text" else "Search id"
@@ -106,12 +127,72 @@ def description(here: dict[str, str | None], shown: int, total: int) -> str:
         parts.append(f"true {here['true']}")
     if here["predicted"]:
         parts.append(f"predicted {here['predicted']}")
+    if here["cluster"]:
+        parts.append(f"cluster {here['cluster']}")
     if here["q"]:
         parts.append(f"with “{here['q']}”")
     return " · ".join(parts)
 
 
-def rows_of(opened: Opened, page: pd.DataFrame) -> list[Row]:
+def cluster_name(opened: Opened) -> str | None:
+    """What the cluster of the filter is called; None where there is none."""
+    found = clusters_of(opened).get(parameter("cluster") or "")
+    return None if found is None else found.name
+
+
+def cluster_switch(opened: Opened) -> None:
+    """The clusters, to filter by."""
+    clusters = clusters_of(opened)
+    if not clusters:
+        return
+    chosen = parameter("cluster")
+    st.session_state["cluster"] = chosen if chosen in clusters else None
+    st.selectbox(
+        "Errors of a common cause",
+        list(clusters),
+        index=None,
+        key="cluster",
+        placeholder=f"{len(clusters)} cluster{'s' if len(clusters) > 1 else ''}: choose one to filter",
+        format_func=lambda key: f"{clusters[key].name} ({len(clusters[key].test_ids)})",
+        on_change=cluster_changed,
+        help="Mispredictions whose causes are alike, told from the last layer: what it reads, and which class it takes "
+        "for which. Members share several times as many of their strongest culprits as others do.",
+    )
+
+
+def together(opened: Opened, found: pd.DataFrame, ticked: Sequence[str]) -> None:
+    """The button that explains and fixes several at once: those ticked, else all that the filter leaves."""
+    chosen = list(ticked) or (list(found.index) if any(filters().values()) else [])
+    if not chosen:
+        st.caption("Tick several, or filter, to fix them together.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        too_many = len(chosen) > MOST_TOGETHER
+        st.button(
+            f"Fix these {len(chosen):,} together",
+            key="together",
+            type="primary",
+            icon=":material/group_work:",
+            disabled=too_many or len(chosen) < 2,
+            on_click=open_together,
+            args=(opened, chosen),
+        )
+        if ticked:
+            st.button("Untick all", key="untick", icon=":material/check_box_outline_blank:", on_click=untick)
+        if too_many:
+            st.caption(f"At most {MOST_TOGETHER} at once: tick some, or filter further.")
+        elif len(chosen) == 1:
+            st.caption("One alone is investigated by a click on its row: tick another.")
+
+
+def open_together(opened: Opened, example_ids: Sequence[str]) -> None:
+    """Callback: explain and fix them together; the explanation starts while the page changes."""
+    question = question_of(opened, example_ids[0], example_ids[1:])[0]
+    explanation_job(opened, question)
+    go("group", question.parameters(opened))
+
+
+def rows_of(opened: Opened, page: pd.DataFrame, ticked: Sequence[str]) -> list[Row]:
     """The rows of one page of the table."""
     inputs = {card["id"]: card["input"] for card in opened.project.describe("test", page.index)}
     return [
@@ -120,6 +201,7 @@ def rows_of(opened: Opened, page: pd.DataFrame) -> list[Row]:
             name=f"Investigate {example_id}: true {line.true}, predicted {line.predicted}",
             href=link("investigate", target(opened, str(example_id))),
             cells={
+                "ticked": str(example_id) in ticked,
                 "input": inputs[example_id],
                 "id": str(example_id),
                 "classes": {"from": line.true, "to": line.predicted},
@@ -142,7 +224,7 @@ def investigate(opened: Opened, example_id: str) -> None:
     go("investigate", target(opened, example_id))
 
 
-def misprediction_rows(opened: Opened, found: pd.DataFrame) -> None:
+def misprediction_rows(opened: Opened, found: pd.DataFrame, ticked: Sequence[str]) -> None:
     """The table, a page at a time."""
     pages = max(1, -(-len(found) // ROWS_PER_PAGE))
     wanted = parameter("page") or "1"
@@ -152,18 +234,20 @@ def misprediction_rows(opened: Opened, found: pd.DataFrame) -> None:
     table(
         "mispredictions",
         [
+            Column("ticked", "Choose all on this page", "tick"),
             Column("input", "Example", "example", link=True),
             Column("classes", "True → predicted", "transition"),
             Column("confidence", "Confidence", "share", sortable=True, tone="culprit"),
             Column("loss", "Loss (nats)", "number", align="right", sortable=True),
             Column("id", "Id", "muted", align="right", minor=True),
         ],
-        rows_of(opened, part),
+        rows_of(opened, part, ticked),
         caption="Mispredictions: activate a row to investigate it",
         kind=opened.project.kind,
         sort=(str(key), parameter("order") != "up"),
         on_open=lambda example_id: investigate(opened, example_id),
         on_sort=sort,
+        on_tick=tick,
     )
     if pages > 1:
         switch = f"page {number} of {pages}"  # a new switch for each page: the URL says which one is shown
@@ -187,7 +271,12 @@ if everything.empty:
 
 chosen = filters()
 found = filtered(
-    everything, texts_of(opened), true=chosen["true"], predicted=chosen["predicted"], query=chosen["q"]
+    everything,
+    texts_of(opened),
+    true=chosen["true"],
+    predicted=chosen["predicted"],
+    query=chosen["q"],
+    among=members_of(opened, chosen["cluster"]),
 )
 found = sorted_by(found, parameter("sort"), parameter("order") != "up")
 
@@ -205,10 +294,13 @@ with matrix_side:
         )
     )
     confusion("confusion", classes, counts, selected=(chosen["true"], chosen["predicted"]), on_pick=pick)
+    cluster_switch(opened)
 with list_side:
     toolbar(opened, len(found), len(everything))
     if found.empty:
         st.info("No misprediction matches this filter.", icon=":material/filter_alt:")
     else:
-        misprediction_rows(opened, found)
+        ticked = [one for one in unlisted(parameter("ticked")) if one in everything.index]
+        together(opened, found, ticked)
+        misprediction_rows(opened, found, ticked)
 preload(opened)

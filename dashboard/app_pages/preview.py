@@ -9,6 +9,7 @@ import streamlit as st
 from attribution.errors import NotFoundError, TracefixError
 from attribution.projects import FixRecord
 from dashboard.components.belief import belief
+from dashboard.components.mistakes import mistakes
 from dashboard.current import Opened, current_project
 from dashboard.downloads import downloads
 from dashboard.engines import job_queue
@@ -18,7 +19,8 @@ from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import escaped, problem, stop_with, way_out
 from dashboard.metrics import Metric, metric_row
-from dashboard.state import forget, go, parameter, recall, set_parameters
+from dashboard.mistake_cards import fixed_cards, investigate
+from dashboard.state import forget, go, parameter, recall, set_parameters, unlisted
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.accuracy import percent, points
@@ -32,6 +34,9 @@ from dashboard.views.fixes import (
 )
 from dashboard.waiting import PATIENCE, clear_places, show_progress, while_running
 
+TARGETS_HEIGHT = 560
+"""CSS pixels of the cards of many targets; the rest scrolls."""
+
 
 def keep(opened: Opened, fix: FixRecord) -> None:
     """Callback: keep the fix in the history."""
@@ -40,15 +45,11 @@ def keep(opened: Opened, fix: FixRecord) -> None:
 
 
 def discard(opened: Opened, fix: FixRecord) -> None:
-    """Callback: drop the preview and go back to the example with the same tray."""
+    """Callback: drop the preview and go back to the examples with the same tray."""
     opened.project.history.delete(fix.fix_id)
     forget("fix")
-    go("investigate", example_parameters(opened, fix) | {"tray": encoded(fix.edits)})
-
-
-def example_parameters(opened: Opened, fix: FixRecord) -> dict[str, str | None]:
-    """The URL parameters of the explanation the fix came from."""
-    return Question(fix.test_id, fix.method, fix.measurement).parameters(opened)
+    question = Question.of_fix(fix)
+    go(question.page, question.parameters(opened) | {"tray": encoded(fix.edits)})
 
 
 def decision(opened: Opened, fix: FixRecord) -> None:
@@ -72,19 +73,7 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
         st.warning(harm, icon=":material/trending_down:")
     example_side, proof_side = st.columns([1, 2], gap="large")
     with example_side:
-        st.subheader("Before and after", anchor=False)
-        known = fix.test_id in opened.project.predictions("test").index
-        belief(
-            "belief-pair",
-            fix.before.probabilities,
-            after=fix.after.probabilities,
-            true=fix.true,
-            predicted=fix.before.predicted,
-            example_id=fix.test_id,
-            input=opened.project.example("test", fix.test_id)["input"] if known else None,
-            kind=opened.project.kind,
-            size=112,
-        )
+        before_and_after(opened, fix)
     with proof_side:
         st.subheader("Beside its controls", anchor=False)
         comparison(fix)
@@ -102,6 +91,34 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
     )
     if fix.note:
         st.text(f"Note: {fix.note}")
+
+
+def before_and_after(opened: Opened, fix: FixRecord) -> None:
+    """What the model says of the test example; of several, what became of each."""
+    if len(fix.targets) > 1:
+        st.subheader(f"{fix.fixed_count} of {len(fix.targets)} fixed", anchor=False)
+        with st.container(height=TARGETS_HEIGHT if len(fix.targets) > 8 else "content", border=False):
+            mistakes(
+                "targets",
+                fixed_cards(opened, fix),
+                caption="What became of each prediction",
+                kind=opened.project.kind,
+                on_open=lambda example_id: investigate(opened, example_id),
+            )
+        return
+    st.subheader("Before and after", anchor=False)
+    known = fix.test_id in opened.project.predictions("test").index
+    belief(
+        "belief-pair",
+        fix.before.probabilities,
+        after=fix.after.probabilities,
+        true=fix.true,
+        predicted=fix.before.predicted,
+        example_id=fix.test_id,
+        input=opened.project.example("test", fix.test_id)["input"] if known else None,
+        kind=opened.project.kind,
+        size=112,
+    )
 
 
 def side_effects(opened: Opened, fix: FixRecord) -> None:
@@ -175,19 +192,26 @@ def job_of_url(opened: Opened) -> Job | None:
     if job is None or job.subject.get("project") != opened.reference:
         back = {
             name: parameter(name)
-            for name in ("project", "example", "method", "measurement", "ensemble", "tray")
+            for name in ("project", "example", "examples", "method", "measurement", "ensemble", "tray")
         }
         stop_with(
             "This preview is no longer running: the server was restarted, or it is from long ago. Suggest & preview "
             "makes it again.",
             title="This preview was lost",
             exits=lambda: (
-                way_out("Back to the example", "investigate", back, key="exit-job")
-                if back["example"]
+                way_out(*back_to(back), back, key="exit-job")
+                if back["example"] or back["examples"]
                 else way_out("Mispredictions", "mispredictions", back, key="exit-job")
             ),
         )
     return job
+
+
+def back_to(parameters: dict[str, str | None]) -> tuple[str, str]:
+    """What a way back is called and where it leads."""
+    if parameters.get("examples"):
+        return "Back to the examples", "group"
+    return "Back to the example", "investigate"
 
 
 def finished(opened: Opened, job: Job) -> FixRecord | None:
@@ -197,7 +221,7 @@ def finished(opened: Opened, job: Job) -> FixRecord | None:
     fix = opened.project.history.get(str(job.result))
     set_parameters(fix=fix.fix_id, job=None)
     if parameter("tray") is None:
-        tray_of(opened, fix.test_id).put(fix.edits)
+        tray_of(opened, Question.of_fix(fix)).put(fix.edits)
     return fix
 
 
@@ -213,8 +237,14 @@ def not_finished(opened: Opened, job: Job) -> None:
         st.info("The preview was cancelled: nothing was changed.", icon=":material/cancel:")
     else:
         problem(job.error or "", title="This fix could not be previewed")
-    back = {"project": opened.reference, "example": job.subject["example"], "tray": parameter("tray")}
-    way_out("Back to the example", "investigate", back, key="exit-failed")
+    back = question_of_job(opened, job).parameters(opened) | {"tray": parameter("tray")}
+    way_out(*back_to(back), back, key="exit-failed")
+
+
+def question_of_job(opened: Opened, job: Job) -> Question:
+    """The question of the examples that a job fixes."""
+    first, *others = unlisted(job.subject["examples"])
+    return question_of(opened, first, others)[0]
 
 
 opened = current_project()
@@ -222,8 +252,7 @@ job = job_of_url(opened)
 if job is not None:
     job.wait(PATIENCE)
 fix = finished(opened, job) if job is not None else fix_of_url(opened)
-example_id = fix.test_id if fix is not None else job.subject["example"] if job is not None else None
-if fix is None and example_id is None:
+if fix is None and job is None:
     page_heading(opened, "Preview")
     st.info(
         "Nothing is previewed yet: choose a misprediction, then Suggest & preview.", icon=":material/science:"
@@ -234,21 +263,22 @@ if fix is None and example_id is None:
 if fix is not None and parameter("tray") is None and st.session_state.get("tray shown") != fix.fix_id:
     set_parameters(tray=encoded(fix.edits))
     st.session_state["tray shown"] = fix.fix_id
-if fix is not None and example_id in opened.project.predictions("test").index:
-    draw_tray(opened, Question(fix.test_id, fix.method, fix.measurement), fixable=True)
-elif job is not None and example_id is not None:
-    draw_tray(opened, question_of(opened, example_id)[0], fixable=True)
+question = None
+if fix is not None:
+    question = Question.of_fix(fix)
+elif job is not None:
+    question = question_of_job(opened, job)
+if question is not None and set(question.example_ids) <= set(opened.project.predictions("test").index):
+    draw_tray(opened, question, fixable=True)
 
 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
     with st.container(width="content", gap="xxsmall"):
-        page_heading(opened, "Preview", f"test example {escaped(str(example_id))}")
+        about = question.subject if question is not None else ""
+        page_heading(opened, "Preview", f"test {escaped(about)}")
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
-        here: dict[str, str | None] = {"project": opened.reference, "example": example_id}
-        if fix is not None:
-            here = example_parameters(opened, fix)
+        here = {} if question is None else question.parameters(opened)
         way_out(
-            "Back to the example",
-            "investigate",
+            *back_to(here),
             here | {"tray": parameter("tray")},
             key="back",
             icon=":material/arrow_back:",

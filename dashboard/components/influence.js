@@ -11,6 +11,7 @@ function scoreBar(score, largest) {
 
 function flags(card, reveal) {
   const shown = []
+  if (card.explains) shown.push(h("span", { class: "chip explains" }, card.explains))
   if (card.suspected) {
     const looks = card.suggested ? `suspected label error: looks like ${card.suggested}` : "suspected label error"
     shown.push(h("span", { class: "chip culprit" }, h("span", { "aria-hidden": true }, "⚑"), looks))

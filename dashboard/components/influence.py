@@ -20,6 +20,7 @@ class Card:
         suspected: whether its label looks wrong; ``suggested`` is the class it looks like, if known.
         duplicate_of: id of a near-duplicate further up; ``copies`` counts its own near-duplicates.
         planted: its right class, where the label was planted wrong.
+        explains: of how many of several predictions it is among the strongest, in words.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Card:
     duplicate_of: str | None = None
     copies: int = 0
     planted: str | None = None
+    explains: str | None = None
 
 
 @dataclass(frozen=True)

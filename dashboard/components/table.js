@@ -33,6 +33,14 @@ const CELLS = {
 function cell(column, row, component) {
   const { data, setTriggerValue } = component
   const content = row.cells[column.key]
+  if (column.kind === "tick") {
+    const box = h("input", {
+      type: "checkbox", "aria-label": `Choose ${row.id}`, checked: Boolean(content), data: { focus: `tick-${row.id}` },
+      onchange: (event) => setTriggerValue("tick", { ids: [row.id], on: event.target.checked }),
+    })
+    // The whole cell is the box: a click that misses it by a little must not open the row.
+    return h("td", { class: "is-tick", onclick: (event) => event.stopPropagation() }, h("label", {}, box))
+  }
   const properties = { class: `${column.align ?? ""} is-${column.kind} ${column.minor ? "minor" : ""}` }
   if (column.kind === "actions") {
     const buttons = (content ?? []).map((action) =>
@@ -59,6 +67,16 @@ function cell(column, row, component) {
 function header(column, component) {
   const { data, setTriggerValue } = component
   const properties = { scope: "col", class: `${column.align ?? ""} ${column.minor ? "minor" : ""}` }
+  if (column.kind === "tick") {
+    const ids = data.rows.map((row) => row.id)
+    const on = data.rows.filter((row) => row.cells[column.key]).length
+    const box = h("input", {
+      type: "checkbox", "aria-label": column.title, checked: on === ids.length, data: { focus: "tick-all" },
+      onchange: (event) => setTriggerValue("tick", { ids, on: event.target.checked }),
+    })
+    box.indeterminate = on > 0 && on < ids.length
+    return h("th", { ...properties, class: "is-tick" }, h("label", {}, box))
+  }
   if (!column.sortable) return h("th", properties, column.title)
   const sorted = data.sort?.key === column.key
   const direction = data.sort?.descending ? "descending" : "ascending"

@@ -22,6 +22,7 @@ CellKind = Literal[
     "transition",
     "share",
     "actions",
+    "tick",
 ]
 
 _mount = register("table")
@@ -34,7 +35,7 @@ class Column:
     Args:
         key: name of the cell in `Row.cells`.
         kind: how its cells are drawn (``word`` is never broken, ``share`` is a fraction with a bar, ``points`` a
-            difference of fractions).
+            difference of fractions, ``tick`` a box that is ticked or not).
         link: cells are the row's link.
         minor: left out on narrow screens.
         tone: colour of a ``share`` bar.
@@ -78,6 +79,7 @@ def table(
     on_open: Callable[[str], None] | None = None,
     on_sort: Callable[[str], None] | None = None,
     on_act: Callable[[str, str], None] | None = None,
+    on_tick: Callable[[Sequence[str], bool], None] | None = None,
 ) -> None:
     """Draw the table.
 
@@ -89,6 +91,8 @@ def table(
         on_open: called with the id of a row that was clicked, before the script runs again.
         on_sort: called with the key of a column heading.
         on_act: called with the name of an action and the id of its row.
+        on_tick: called with the ids of rows whose box changed, and whether they are ticked now: of one row or, from
+            the heading's box, of all rows.
     """
 
     def opened() -> None:
@@ -106,6 +110,11 @@ def table(
         if on_act is not None and action is not None:
             on_act(str(action["name"]), str(action["id"]))
 
+    def ticked() -> None:
+        tick = triggered(key, "tick")
+        if on_tick is not None and tick is not None:
+            on_tick([str(row_id) for row_id in tick["ids"]], bool(tick["on"]))
+
     _mount(
         key=key,
         data={
@@ -120,4 +129,5 @@ def table(
         on_open_change=opened,
         on_sort_change=sorted_by,
         on_act_change=acted,
+        on_tick_change=ticked,
     )

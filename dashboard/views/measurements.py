@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attribution.common import STRONGEST
 from attribution.methods import method_named
 
 MEASURED = {
@@ -46,4 +47,13 @@ def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
     return (
         f"Training on these pushed towards “{example['predicted']}”, the wrong class.",
         f"Training on these pushed back towards “{example['true']}”, the true class.",
+    )
+
+
+def common_subtitles(count: int) -> tuple[str, str]:
+    """What the common culprits and helpers of ``count`` predictions did, and how they are ordered."""
+    order = "those that explain the most first, then by mean score"
+    return (
+        f"Among the {STRONGEST} strongest culprits of so many of the {count}: {order}.",
+        f"Among the {STRONGEST} strongest helpers of so many of them: {order}.",
     )

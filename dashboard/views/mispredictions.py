@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -40,17 +41,21 @@ def filtered(
     true: str | None = None,
     predicted: str | None = None,
     query: str | None = None,
+    among: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The rows of that true and predicted class whose text or id contains the query; None stands for any.
 
     Args:
         texts: the examples' texts by id, where there are any; otherwise the query is looked for in the ids.
+        among: ids of a cluster.
     """
     keep = np.ones(len(table), dtype=bool)
     if true is not None:
         keep &= (table["true"] == true).to_numpy()
     if predicted is not None:
         keep &= (table["predicted"] == predicted).to_numpy()
+    if among is not None:
+        keep &= table.index.isin(list(among))
     if query:
         words = table.index.to_series() if texts is None else texts.loc[table.index]
         found = words.astype(str).str.contains(query, case=False, regex=False)
