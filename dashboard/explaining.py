@@ -58,7 +58,7 @@ class Question:
     @property
     def subject(self) -> str:
         """What it is about, in a few words."""
-        return f"{len(self.example_ids)} examples" if self.others else f"example {self.example_id}"
+        return f"{len(self.example_ids)} test examples" if self.others else f"test example {self.example_id}"
 
     def parameters(self, opened: Opened) -> dict[str, str | None]:
         """The URL parameters that ask the same; defaults are left out."""

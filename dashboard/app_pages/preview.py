@@ -274,7 +274,7 @@ if question is not None and set(question.example_ids) <= set(opened.project.pred
 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
     with st.container(width="content", gap="xxsmall"):
         about = question.subject if question is not None else ""
-        page_heading(opened, "Preview", f"test {escaped(about)}")
+        page_heading(opened, "Preview", escaped(about))
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
         here = {} if question is None else question.parameters(opened)
         way_out(

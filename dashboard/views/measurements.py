@@ -52,8 +52,9 @@ def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
 
 def common_subtitles(count: int) -> tuple[str, str]:
     """What the common culprits and helpers of ``count`` predictions did, and how they are ordered."""
-    order = "those that explain the most first, then by mean score"
-    return (
-        f"Among the {STRONGEST} strongest culprits of so many of the {count}: {order}.",
-        f"Among the {STRONGEST} strongest helpers of so many of them: {order}.",
+    sides = ("culprits", "helpers")
+    culprits, helpers = (
+        f"Each is among the {STRONGEST} strongest {side} of as many of the {count} as it explains, most first."
+        for side in sides
     )
+    return culprits, helpers
