@@ -4,11 +4,12 @@ Groups are the cells of the confusion matrix with at least two errors, the clust
 each cluster, a random group of the same size. Alone, each member is fixed from the trained model as it is, so that what
 members break is summed over them. Prints, and writes to docs/groups.json.
 
-    python tests/benchmarks/group_figures.py [NAME=PROJECT_DIRECTORY ...]      digits if none is given
+    python tests/benchmarks/group_figures.py [--strategies helpers] [NAME=PROJECT_DIRECTORY ...]      or digits
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -114,7 +115,7 @@ def compared(fixes: Fixes, groups: Groups) -> dict[str, Any]:
     return {"together": figures(together) | {"whole_groups": whole}, "alone": figures(alone)}
 
 
-def figures_of(project: Project) -> dict[str, Any]:
+def figures_of(project: Project, strategies: Sequence[str]) -> dict[str, Any]:
     engine = Engine(project, device="cpu")
     clusters = [cluster.test_ids[:MOST_TOGETHER] for cluster in error_clusters(project)]
     sizes = [len(group) for group in clusters]
@@ -134,7 +135,7 @@ def figures_of(project: Project) -> dict[str, Any]:
         }
     draws = [culprits.shared(drawn(project, sizes, seed)) for seed in range(RANDOM_DRAWS)]
     result["random"]["shared_culprits"] = float(np.mean(draws))
-    for strategy in STRATEGIES:
+    for strategy in strategies:
         fixes = Fixes(engine, strategy)
         for name, groups in kinds.items():
             result[name][strategy] = compared(fixes, groups)
@@ -142,19 +143,23 @@ def figures_of(project: Project) -> dict[str, Any]:
     return result
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("projects", nargs="*", metavar="NAME=PROJECT_DIRECTORY")
+    parser.add_argument("--strategies", default=",".join(STRATEGIES))
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     results: dict[str, Any] = json.loads(OUTPUT.read_text("utf-8")) if OUTPUT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        named = dict(argument.split("=", 1) for argument in arguments)
+        named = dict(argument.split("=", 1) for argument in asked.projects)
         if not named:
             from dashboard.opening import open_prepared
 
             named = {"digits": str(open_prepared("digits", Path(folder)).directory)}
         for name, directory in named.items():
-            results[name] = figures_of(Project.open(directory))
+            results[name] = figures_of(Project.open(directory), asked.strategies.split(","))
             OUTPUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
