@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,15 @@ class ErrorCluster:
         more = len(self.cells) - CELLS
         named = shown + (f" and {more} more" if more > 0 else "")
         return named + (f": {', '.join(self.words)}" if self.words else "")
+
+    def contract(self) -> dict[str, Any]:
+        """The shape that ``tracefix mispredictions --clusters --json`` prints."""
+        return {
+            "name": self.name,
+            "cells": [{"true": t, "predicted": p, "count": count} for t, p, count in self.cells],
+            "words": self.words,
+            "examples": self.test_ids,
+        }
 
 
 def error_clusters(project: Project, *, farthest: float = FARTHEST) -> list[ErrorCluster]:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 def mispredictions(
     context: typer.Context,
     project: ProjectArgument,
+    clusters: Annotated[
+        bool, typer.Option("--clusters", help="Clusters of errors of a common cause instead, largest first.")
+    ] = False,
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
@@ -42,7 +45,9 @@ def mispredictions(
     with working() as reporter:
         ready, _ = opened(project, place(context, projects), reporter)
         rows = ready.mispredictions()
-    if json:
+    if clusters:
+        _show_clusters(ready, json)
+    elif json:
         print_json(rows)
     elif not rows:
         print_line(f"{ready.title}: the model gets every test example right, so there is nothing to trace.")
@@ -258,6 +263,24 @@ def _write_scores(file: Path, scores: np.ndarray) -> None:
         raise ProjectError(
             f"Cannot write '{file}' ({error.strerror or error}): choose another place."
         ) from error
+
+
+def _show_clusters(project: Project, json: bool) -> None:
+    from attribution.error_clusters import error_clusters
+
+    found = error_clusters(project)
+    if json:
+        print_json([cluster.contract() for cluster in found])
+    elif not found:
+        print_line(f"{project.title}: no two mispredictions have a common cause.")
+    else:
+        print_table(
+            f"{project.title}: mispredictions of a common cause, to explain or fix together with --also",
+            ["errors", "cluster", "ids"],
+            [[str(len(c.test_ids)), c.name, ",".join(c.test_ids)] for c in found],
+            right=["errors"],
+            wrapped=["cluster", "ids"],
+        )
 
 
 def _show_explanation(document: dict[str, Any]) -> None:

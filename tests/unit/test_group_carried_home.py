@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from attribution import Engine
+from attribution.error_clusters import error_clusters
 from attribution.errors import UsageError
 from attribution.fixing import also_ids, export_fix, replay_command
 from attribution.fixing.command import also_option
@@ -99,6 +100,22 @@ def test_fixing_several_from_the_command_line(
         assert document[key] == json.loads(json.dumps(fix.contract()[key]))
     table = tracefix(*command[1:])
     assert f"{fix.fixed_count} of 4 are fixed" in table.out and all(one in table.out for one in group)
+
+
+def test_clusters_are_listed_to_be_fixed_together(tracefix: CommandLine, engine: Engine) -> None:
+    expected = error_clusters(engine.project)
+    outcome = tracefix("mispredictions", engine.project.directory, "--clusters", "--json")
+    assert outcome.status == 0, outcome.err
+    assert json.loads(outcome.out) == [
+        {
+            "name": cluster.name,
+            "cells": [{"true": t, "predicted": p, "count": n} for t, p, n in cluster.cells],
+            "words": [],
+            "examples": cluster.test_ids,
+        }
+        for cluster in expected
+    ]
+    assert expected[0].name in tracefix("mispredictions", engine.project.directory, "--clusters").out
 
 
 def test_what_several_cannot_have_is_said(tracefix: CommandLine, engine: Engine, group: list[str]) -> None:
