@@ -328,7 +328,8 @@ class Engine:
         Raises:
             NotFoundError: no such strategy.
         """
-        return suggested_edits(self.project, explanation, strategy=strategy, top=top)
+        relative = self._relative(explanation) if strategy == "helpers" else None
+        return suggested_edits(self.project, explanation, strategy=strategy, top=top, relative=relative)
 
     def fix(
         self,
@@ -388,9 +389,10 @@ class Engine:
                     ensemble=ensemble,
                     reporter=reporter.share(0.0, 0.2),
                 )
-                edits = suggested_edits(
-                    self.project, explanation, strategy=strategy, top=top, train_ids=train_ids
-                )
+                if train_ids is None:
+                    edits = self.suggest(explanation, strategy=strategy, top=top)
+                else:
+                    edits = suggested_edits(self.project, explanation, strategy=strategy, train_ids=train_ids)
             request = FixRequest(
                 positions=positions,
                 strategy=strategy,
@@ -423,6 +425,22 @@ class Engine:
         if problem is not None:
             raise MissingRequirementError(f"The method '{chosen.info.name}' cannot run here. {problem}")
         return chosen
+
+    def _relative(self, explanation: Explanation) -> NDArray[np.float64] | None:
+        """Influence on the margin per length of each example's gradient in the curvature, final model, (n_train,).
+
+        g_fᵀ(H + λI)⁻¹g_i / √(g_iᵀ(H + λI)⁻¹g_i), the relative influence of Barshan et al. 2020 (θ-RelatIF). None for a
+        method that does not estimate retraining: its ranking is left as it is.
+        """
+        if not method_named(explanation.method).estimates_retraining:
+            return None
+        with self._lock:
+            own = self.self_influence().astype(np.float64)
+            ids = [str(example["id"]) for example in explanation.examples]
+            influence = self.scores(ids, method="ekfac").mean(axis=0)
+        lengths = np.sqrt(np.maximum(own, 0))
+        result: NDArray[np.float64] = influence / np.maximum(lengths, 1e-6 * lengths.max(initial=1e-30))
+        return result
 
     def _remember(self, key: tuple[str, str, str, bool, bool, bool], explanation: Explanation) -> None:
         self._remembered[key] = explanation

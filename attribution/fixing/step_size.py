@@ -21,11 +21,12 @@ from attribution.task import Task
 PLANNED_STEPS = 2.0
 """The first-order step size is such that this many steps would close the margin."""
 
-FACTORS = (0.5, 1.0, 2.0)
-"""Multiples of the first-order step size that the line search tries."""
+FACTORS = (1.0, 2.0)
+"""Multiples of the first-order step size that the line search tries, with and without replay.
 
-REPLAY_FACTORS = (1.0, 2.0)
-"""The same with replay, which pulls back and so needs no small steps."""
+Smaller ones take more steps and time and do no less harm: with 0.5 too, digits with 20 % wrong labels need 5 steps
+instead of 3 for 3.6 broken predictions each instead of 3.6.
+"""
 
 HELD_FACTORS = (0.5, 1.0, 2.0)
 """The same for what is never done without replay."""
@@ -119,9 +120,7 @@ def candidates(
     base = first_order_scale(task, model, objective.without_rest(), target, optimization).learning_rate()
     if objective.needs_rest:
         return [Recipe(base * factor, True) for factor in HELD_FACTORS]
-    return [Recipe(base * factor, False) for factor in FACTORS] + [
-        Recipe(base * factor, True) for factor in REPLAY_FACTORS
-    ]
+    return [Recipe(base * factor, replay) for replay in (False, True) for factor in FACTORS]
 
 
 def _highest_rate(task: Task) -> float:

@@ -22,6 +22,14 @@ ACTIONS: dict[str, Action] = {
 """What a strategy does with each example that it takes."""
 
 
+SHORT_LIST = 3
+"""Times as many helpers as are wanted, to choose among.
+
+Measured on digits with 20 % of the labels wrong, trained until it knows them by heart (60 mispredictions, ten helpers
+by path, other predictions fixed / broken): 1 (the strongest) 4.0 / 6.2, 3 3.8 / 3.6, 10 and all 3.6 / 3.4.
+"""
+
+
 def suggested_edits(
     project: Project,
     explanation: Explanation,
@@ -29,8 +37,14 @@ def suggested_edits(
     strategy: str,
     top: int = FixSettings.top,
     train_ids: Sequence[str] | None = None,
+    relative: NDArray[np.floating] | None = None,
 ) -> list[Edit]:
     """The edits of a strategy, for the ``top`` best examples or for the given ones.
+
+    Args:
+        relative: scores (n_train,) relative to the size of what training on each example does (RelatIF, Barshan et al.
+            2020). The ``top`` helpers are then chosen by them among the `SHORT_LIST` times as many strongest ones: what
+            is large in the curvature moves much else.
 
     ``helpers`` takes the strongest helpers of the true class as they are labelled, leaving out those that look
     mislabelled (the model predicts another class for them); ``relabel`` the strongest culprits of any other class,
@@ -69,6 +83,9 @@ def suggested_edits(
             unsuspected = helping & (predicted == labels)
             qualifies = unsuspected if unsuspected.any() else helping
             order = np.argsort(explanation.scores, kind="stable")
+            if relative is not None:
+                short = order[qualifies[order]][: SHORT_LIST * top]
+                order = short[np.argsort(relative[short], kind="stable")]
         else:
             qualifies = explanation.scores > 0
             if strategy == "relabel":

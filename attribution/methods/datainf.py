@@ -23,3 +23,4 @@ class DataInfInfluence(InfluenceFunction):
         one_line="The influence function with each example's own curvature inverted by formula.",
     )
     solver = "datainf"
+    estimates_retraining = False

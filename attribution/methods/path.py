@@ -34,6 +34,7 @@ class Path(DirectionalMethod):
     )
 
     along_the_run = True
+    estimates_retraining = True
 
     def points(self, facts: ProjectFacts) -> list[int]:
         return list(facts.traced)

@@ -131,6 +131,9 @@ class Method(ABC):
     info: MethodInfo
     along_the_run = False
     """Whether it looks at the checkpoints of the run, rather than at the final model."""
+    estimates_retraining = False
+    """Whether minus a score estimates by how much retraining without the example changes the measurement: the whole
+    of the change, where ``calibrated`` may also mean a part of it."""
     from_gradients = True
     """Whether its scores come from the gradients in the index (of which the strongest are then computed exactly)."""
 
@@ -204,6 +207,7 @@ class InfluenceFunction(DirectionalMethod):
     """
 
     solver: Solver
+    estimates_retraining = True
 
     def directions(self, query: Query) -> list[Direction]:
         solved = query.preconditioned(query.final, self.solver)

@@ -38,6 +38,7 @@ class Source(DirectionalMethod):
     )
 
     along_the_run = True
+    estimates_retraining = True
 
     def __init__(self, segments: int | None = None) -> None:
         self._segments = segments

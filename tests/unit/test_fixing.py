@@ -124,7 +124,6 @@ def test_a_step_size_that_diverges_leaves_the_others_in_the_race(
     engine: Engine, misprediction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("attribution.fixing.step_size.FACTORS", (1.0, 1e30))
-    monkeypatch.setattr("attribution.fixing.step_size.REPLAY_FACTORS", (1e30,))
     fix = engine.fix(misprediction)
     assert fix.fixed and fix.learning_rate < 1
 
@@ -133,7 +132,6 @@ def test_divergence_at_every_step_size_is_said_and_changes_nothing(
     engine: Engine, misprediction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("attribution.fixing.step_size.FACTORS", (1e30,))
-    monkeypatch.setattr("attribution.fixing.step_size.REPLAY_FACTORS", (1e30,))
     with pytest.raises(NumericalError, match="diverged at every step size"):
         engine.fix(misprediction)
     monkeypatch.undo()
