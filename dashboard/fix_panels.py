@@ -78,7 +78,7 @@ def comparison(fix: FixRecord) -> None:
 
 def newly_fixed(opened: Opened, fix: FixRecord) -> None:
     """Other test examples that are predicted right now."""
-    _side_effects(
+    changed_predictions(
         opened,
         "fixed",
         "Newly fixed",
@@ -90,7 +90,7 @@ def newly_fixed(opened: Opened, fix: FixRecord) -> None:
 
 def newly_broken(opened: Opened, fix: FixRecord) -> None:
     """Test examples that are predicted wrong now, and as what."""
-    _side_effects(
+    changed_predictions(
         opened,
         "broken",
         "Newly broken",
@@ -100,7 +100,7 @@ def newly_broken(opened: Opened, fix: FixRecord) -> None:
     )
 
 
-def _side_effects(
+def changed_predictions(
     opened: Opened,
     key: str,
     title: str,
@@ -108,7 +108,13 @@ def _side_effects(
     predicted_now: Callable[[dict[str, Any]], str],
     empty: str,
 ) -> None:
-    """Test examples whose prediction changed, from what to what; each opens its own investigation."""
+    """Test examples whose prediction changed, from what to what; each opens its own investigation.
+
+    Args:
+        key: part of the table's.
+        predicted_now: the class of an example, as `Project.example` describes it.
+        empty: what is said where there are none.
+    """
     st.subheader(f"{title} ({len(ids):,})", anchor=False)
     known = opened.project.predictions("test")
     rows = []
