@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,8 +62,8 @@ class History:
             ).fetchall()
         return [_record(*row) for row in rows]
 
-    def get(self, fix_id: str) -> FixRecord:
-        """A fix by its id, previews included.
+    def get(self, fix_id: str, *, deleted: bool = False) -> FixRecord:
+        """A fix by its id, previews included; with ``deleted`` also one that was deleted.
 
         Raises:
             NotFoundError: no such fix, or it was deleted.
@@ -71,13 +72,38 @@ class History:
         if self._file.exists():
             with self._connection() as connection:
                 row = connection.execute(
-                    "SELECT record, note, state FROM fixes WHERE fix_id = ? AND deleted = 0", (fix_id,)
+                    "SELECT record, note, state FROM fixes WHERE fix_id = ? AND deleted <= ?",
+                    (fix_id, int(deleted)),
                 ).fetchone()
         if row is None:
             raise NotFoundError(
                 f"There is no fix '{fix_id}' in this project: open its History to see the kept ones."
             )
         return _record(*row)
+
+    def stack(self, fix_id: str) -> builtins.list[FixRecord]:
+        """The fixes beneath a fix and the fix itself, the first one first; one that was deleted still bears others.
+
+        Raises:
+            NotFoundError: one of them is not in the history.
+            ProjectError: a fix stands on itself.
+        """
+        found: builtins.list[FixRecord] = []
+        wanted: str | None = fix_id
+        while wanted is not None:
+            if wanted in [fix.fix_id for fix in found]:
+                raise ProjectError(f"The fix '{fix_id}' stands on itself in this history: make the fix anew.")
+            try:
+                found.append(self.get(wanted, deleted=True))
+            except NotFoundError as error:
+                if not found:
+                    raise
+                raise NotFoundError(
+                    f"The fix '{wanted}', on which '{found[-1].fix_id}' stands, is not in this project: make the fix "
+                    "anew."
+                ) from error
+            wanted = found[-1].base
+        return found[::-1]
 
     def keep(self, fix_id: str) -> None:
         """Turn a preview into a kept fix, also where it was discarded meanwhile in another tab."""

@@ -17,7 +17,7 @@ from dashboard.views.fix_comparison import (
     done_differently,
     edits_overlap,
     facts,
-    less_harm_sentence,
+    less_harm,
     purpose_sentence,
 )
 from tests.unit.fix_records import record
@@ -63,12 +63,13 @@ def test_words_say_which_does_less_harm_only_where_chance_does_not_explain_it() 
     little = record("b", newly_broken=["x1", "x2"])
     much = record("c", newly_broken=[f"x{number}" for number in range(12)])
     alike = record("d", newly_broken=["x1", "x2"])
-    sentence = less_harm_sentence(harmless, much, 500)
-    assert sentence.startswith("Fix A does less harm") and "12 of the other 499" in sentence
-    assert less_harm_sentence(much, harmless, 500).startswith("Fix B does less harm")
-    assert "cannot be told apart" in less_harm_sentence(harmless, little, 500)
-    assert "p = 0.500" in less_harm_sentence(harmless, little, 500)
-    assert "right and wrong alike" in less_harm_sentence(little, alike, 500)
+    verdict, numbers = less_harm(harmless, much, 500)
+    assert verdict == "Fix A does less harm." and "12 of the other 499" in numbers
+    assert less_harm(much, harmless, 500)[0] == "Fix B does less harm."
+    verdict, numbers = less_harm(harmless, little, 500)
+    assert "cannot be told apart" in verdict and "p = 0.500" in numbers and "may be chance" in numbers
+    verdict, numbers = less_harm(little, alike, 500)
+    assert verdict == "Neither does less harm." and "right and wrong alike" in numbers
 
 
 def test_what_the_fixes_are_for_is_said_first() -> None:
