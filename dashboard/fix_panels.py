@@ -121,7 +121,9 @@ def changed_predictions(
     for example_id in [found for found in ids if found in known.index][:LISTED]:
         example = opened.project.example("test", example_id)
         target = {"project": opened.reference, "example": example_id}
-        before, now = example["predicted"], predicted_now(example)
+        # A broken one was right, with or without fixes beneath.
+        before = example["true"] if key.startswith("broken") else example["predicted"]
+        now = predicted_now(example)
         rows.append(
             Row(
                 id=example_id,

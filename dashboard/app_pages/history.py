@@ -65,7 +65,7 @@ def compare_bar(marked: FixRecord) -> None:
     """Says that a second fix is to be chosen."""
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="compare-bar"):
         st.markdown(
-            f":material/balance: Choose the fix to compare with that of test example {escaped(marked.test_id)}.",
+            f":material/balance: Choose the fix to compare with that of {escaped(subject(marked))}.",
             width="content",
         )
         st.button("Cancel", key="cancel-compare", on_click=forget_mark, icon=":material/close:")
@@ -126,7 +126,8 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         },
         "result": {"text": result_chip(fix), "tone": "helper" if fix.fixed else ""},
         "change": fix.accuracy_after - fix.accuracy_before,
-        "recipe": f"{together}{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}",
+        "recipe": f"{together}{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}"
+        + on_top_of(opened, fix),
         "note": fix.note,
         "when": datetime.fromisoformat(fix.created).astimezone().strftime("%Y-%m-%d %H:%M"),
         "actions": actions(opened, fix),
@@ -139,6 +140,17 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         href=link("preview", {"project": opened.reference, "fix": fix.fix_id}),
         cells=cells,
     )
+
+
+def on_top_of(opened: Opened, fix: FixRecord) -> str:
+    """What a fix stands on, to follow its recipe; nothing where it starts from the original model."""
+    if fix.base is None:
+        return ""
+    try:
+        base = opened.project.history.stack(fix.base)[-1]
+    except TracefixError:
+        return f"; on top of {fix.base}, which is gone"
+    return f"; on top of the fix of {subject(base)}"
 
 
 def fix_table(opened: Opened, fixes: list[FixRecord]) -> None:

@@ -9,6 +9,7 @@ from attribution.fixing.side_effects import mcnemar, paired_interval
 from attribution.projects import Edit, FixRecord
 from dashboard.views.accuracy import percent, points
 from dashboard.views.fixes import verdict
+from dashboard.views.stacks import listed_ids
 
 LETTERS = ("A", "B")
 """What the two fixes are called, in the order of the link."""
@@ -53,7 +54,7 @@ class Difference:
     @classmethod
     def of(cls, first: FixRecord, second: FixRecord, total: int) -> Difference:
         """From the lists in the two records; ``total`` is the number of test examples."""
-        targets = {first.test_id, second.test_id}
+        targets = {*made_for(first), *made_for(second)}
         (gained_a, lost_a), (gained_b, lost_b) = (
             (set(became_right(fix)) - targets, set(became_wrong(fix)) - targets) for fix in (first, second)
         )
@@ -65,12 +66,31 @@ class Difference:
 
 def became_right(fix: FixRecord) -> list[str]:
     """Test examples that the original model gets wrong and the patched one right, what the fix was made for first."""
-    return [fix.test_id, *fix.newly_fixed] if fix.fixed else list(fix.newly_fixed)
+    if fix.stack is not None:
+        return list(fix.stack.fixed)
+    return [*targets_right(fix), *fix.newly_fixed]
 
 
 def became_wrong(fix: FixRecord) -> list[str]:
     """Test examples that the original model gets right and the patched one wrong."""
-    return list(fix.newly_broken)
+    return list(fix.newly_broken if fix.stack is None else fix.stack.broken)
+
+
+def became_as(fix: FixRecord) -> dict[str, str]:
+    """What those that became wrong are predicted as, by id."""
+    return fix.newly_broken_as if fix.stack is None else fix.stack.broken_as
+
+
+def made_for(fix: FixRecord) -> list[str]:
+    """Test examples that a fix and those beneath it were made for."""
+    return fix.test_ids if fix.stack is None else fix.stack.targets
+
+
+def targets_right(fix: FixRecord) -> list[str]:
+    """Those of its test examples that a fix corrected."""
+    if not fix.targets:
+        return [fix.test_id] if fix.fixed else []
+    return [target.test_id for target in fix.targets if target.fixed]
 
 
 def edits_overlap(first: FixRecord, second: FixRecord) -> Overlap:
@@ -91,15 +111,16 @@ def done_differently(first: FixRecord, second: FixRecord) -> list[str]:
     return [x for x in edits_overlap(first, second).both if actions[0].get(x) != actions[1].get(x)]
 
 
-def less_harm_sentence(first: FixRecord, second: FixRecord, total: int) -> str:
-    """Which of the two does less harm to the test examples that neither was made for, as far as chance lets one say."""
+def less_harm(first: FixRecord, second: FixRecord, total: int) -> tuple[str, str]:
+    """Which of the two does less harm to the test examples that neither was made for, as far as chance lets one say:
+    the verdict, and the numbers behind it."""
     found = Difference.of(first, second, total)
     a, b = found.right
     apart = a + b
     aside = "The examples they were made for are left out of this."
     if not apart:
-        alike = f"On the other {found.total:,} test examples both are right and wrong alike"
-        return f"{alike}: neither does less harm. {aside}"
+        alike = f"On the other {found.total:,} test examples both are right and wrong alike."
+        return "Neither does less harm.", f"{alike} {aside}"
     differ = f"{apart} of the other {found.total:,} test examples" if apart > 1 else "one other test example"
     low, high = found.interval
     facts = (
@@ -108,36 +129,43 @@ def less_harm_sentence(first: FixRecord, second: FixRecord, total: int) -> str:
         f"{points(high)})."
     )
     if found.p >= CHANCE:
-        return f"The two cannot be told apart by the harm they do. {facts} So much may be chance. {aside}"
+        return "The two cannot be told apart by the harm they do.", f"{facts} So much may be chance. {aside}"
     better = LETTERS[0] if a > b else LETTERS[1]
-    return f"Fix {better} does less harm. {facts} {aside}"
+    return f"Fix {better} does less harm.", f"{facts} {aside}"
 
 
 def facts(first: FixRecord, second: FixRecord) -> list[tuple[str, str, str]]:
     """Recipe and result of both, line by line: what it is, of A, of B."""
-    return [(title, a, b) for (title, a), (_, b) in zip(_facts(first), _facts(second), strict=True)]
+    lines = zip(_facts(first), _facts(second), strict=True)
+    return [(title, a, b) for (title, a), (_, b) in lines if a or b]
 
 
 def _facts(fix: FixRecord) -> list[tuple[str, str]]:
-    low, high = fix.accuracy_interval
+    before = fix.accuracy_before if fix.stack is None else fix.stack.accuracy_original
+    low, high = fix.accuracy_interval if fix.stack is None else fix.stack.accuracy_interval
+    own = set(fix.test_ids)
     calibration = "not recorded"
     if fix.calibration_before is not None and fix.calibration_after is not None:
         calibration = f"{percent(fix.calibration_before)} → {percent(fix.calibration_after)}"
     controls = "; ".join(
-        f"{control.title}: {verdict(control.fixed, control.steps).lower()}, {control.newly_broken} broken"
+        f"{control.title}: {verdict(fix, control).lower()}, {control.newly_broken} broken"
         for control in fix.controls
     )
     return [
-        ("Test example", fix.test_id),
-        ("Prediction", f"{fix.before.predicted} → {fix.after.predicted}, true {fix.true}"),
-        ("Result", verdict(fix.fixed, fix.steps)),
+        ("Made for", listed_ids(fix.test_ids)),
+        ("On top of", "" if fix.stack is None else ", ".join(fix.stack.beneath)),
+        (
+            "Prediction",
+            f"{fix.before.predicted} → {fix.after.predicted}, true {fix.true}" if len(own) == 1 else "",
+        ),
+        ("Result", verdict(fix, fix)),
         ("Controls", controls or "none was run"),
-        ("Other predictions fixed", f"{len(fix.newly_fixed):,}"),
-        ("Other predictions broken", f"{len(fix.newly_broken):,}"),
+        ("Other predictions fixed", f"{len(set(became_right(fix)) - own):,}"),
+        ("Other predictions broken", f"{len(set(became_wrong(fix)) - own):,}"),
         (
             "Test accuracy",
-            f"{percent(fix.accuracy_before)} → {percent(fix.accuracy_after)} (change "
-            f"{points(fix.accuracy_after - fix.accuracy_before)}, 95 %: {points(low)} to {points(high)})",
+            f"{percent(before)} → {percent(fix.accuracy_after)} (change "
+            f"{points(fix.accuracy_after - before)}, 95 %: {points(low)} to {points(high)})",
         ),
         ("Calibration error", calibration),
         ("Strategy", f"{fix.strategy}, {len(fix.edits)} training examples"),
@@ -156,7 +184,7 @@ def _facts(fix: FixRecord) -> list[tuple[str, str]]:
 def purpose_sentence(first: FixRecord, second: FixRecord) -> str | None:
     """What has to be said before harm is compared: fixes of different examples, or one that fixes nothing."""
     said = []
-    if first.test_id != second.test_id:
+    if set(made_for(first)) != set(made_for(second)):
         said.append("The two are fixes of different test examples.")
     working = [letter for letter, fix in zip(LETTERS, (first, second), strict=True) if fix.fixed]
     if not working:

@@ -16,12 +16,17 @@ def bar_sentence(stack: Sequence[FixRecord]) -> str:
     if not stack:
         return "Back on the original model."
     ids = [test_id for fix in stack for test_id in fix.test_ids]
-    listed = ", ".join(ids[:LISTED]) + (f" and {len(ids) - LISTED} more" if len(ids) > LISTED else "")
     what = "a fix" if len(stack) == 1 else f"{len(stack)} fixes"
     return (
-        f"On top of {what} (test example{'s' if len(ids) > 1 else ''} {listed}). Predictions are those of the model "
+        f"On top of {what} (test example{'s' if len(ids) > 1 else ''} {listed_ids(ids)}). Predictions are those of the model "
         f"with {'it' if len(stack) == 1 else 'them'}, explanations those of the original model."
     )
+
+
+def listed_ids(ids: Sequence[str]) -> str:
+    """Ids side by side, the first few of many."""
+    more = len(ids) - LISTED
+    return ", ".join(ids[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def beneath_sentence(fix: FixRecord) -> str | None:

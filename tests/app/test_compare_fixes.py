@@ -48,7 +48,7 @@ def test_the_page_shows_both_and_where_they_differ(
     lines = shown(app, "facts")
     assert lines is not None
     cells = {row["id"]: (row["cells"]["A"], row["cells"]["B"]) for row in lines["rows"]}
-    assert cells["Test example"] == (first.test_id, second.test_id)
+    assert cells["Made for"] == (first.test_id, second.test_id)
     assert cells["Other predictions broken"] == (str(len(first.newly_broken)), str(len(second.newly_broken)))
     listed = 0
     for name in ("In both", "Only in A", "Only in B"):
@@ -56,7 +56,7 @@ def test_the_page_shows_both_and_where_they_differ(
         listed += len(examples["rows"]) if examples is not None else 0
     assert listed == len(set(first.train_ids) | set(second.train_ids))
     for fix, other, letter in ((first, second, "A"), (second, first, "B")):
-        alone = shown(app, f"side-Broken by {letter} only")
+        alone = shown(app, f"side-broken by {letter.lower()} only")
         found = [] if alone is None else [row["id"] for row in alone["rows"]]
         assert found == [x for x in fix.newly_broken if x not in other.newly_broken][:50]
     swapped = open_page("compare_fixes", project="digits", fixes=f"{second.fix_id},{first.fix_id}")
