@@ -27,8 +27,8 @@ from dashboard.views.mispredictions import MATRIX_CLASSES, SORT_KEYS, filtered, 
 ROWS_PER_PAGE = 50
 
 
-def metrics(opened: Opened, wrong: int) -> None:
-    """Accuracy with its uncertainty, errors, accuracy of the original model on the training data."""
+def metrics(opened: Opened, wrong: int, *, original: bool) -> None:
+    """Accuracy with its uncertainty, errors, accuracy on the training data (known of the original model only)."""
     record = opened.project.preparation
     count = int(record["n_test"])
     low, high = wilson_interval(count - wrong, count)
@@ -43,7 +43,7 @@ def metrics(opened: Opened, wrong: int) -> None:
             Metric(
                 "Training accuracy",
                 percent(record["train_accuracy"]),
-                f"of {int(record['n_train']):,} training examples",
+                f"of {int(record['n_train']):,} training examples{'' if original else ', original model'}",
             ),
         ]
     )
@@ -261,7 +261,7 @@ beneath = base_of_url(opened)
 stack_bar(opened, beneath)
 base = beneath[-1].fix_id if beneath else None
 everything = mispredictions_of(opened, base)
-metrics(opened, len(everything))
+metrics(opened, len(everything), original=base is None)
 if everything.empty:
     st.success(
         "Every test example is predicted right: there is nothing to trace here. Try another project, or add harder "

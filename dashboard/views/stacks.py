@@ -50,15 +50,19 @@ def stack_sentence(fix: FixRecord) -> str:
     count = len(stack.beneath) + 1
     aimed = len(stack.targets)
     right = aimed - len(stack.wrong)
-    held = f"all {aimed} examples" if aimed > 1 else "the example"
+    held = f"{_all(aimed)} examples" if aimed > 1 else "the example"
     if stack.wrong:
         held = f"{right} of the {aimed} examples"
     return (
-        f"All {count} fixes together, against the original model: {held} they were made for "
+        f"{_all(count).capitalize()} fixes together, against the original model: {held} they were made for "
         f"{'is' if right == 1 else 'are'} predicted right, test accuracy {percent(stack.accuracy_original)} → "
         f"{percent(fix.accuracy_after)} ({points(fix.accuracy_after - stack.accuracy_original)}, 95 % interval "
         f"{points(low)} to {points(high)}); {len(stack.fixed)} predictions fixed, {len(stack.broken)} broken."
     )
+
+
+def _all(count: int) -> str:
+    return "both" if count == 2 else f"all {count}"
 
 
 def undone_sentence(fix: FixRecord) -> str | None:

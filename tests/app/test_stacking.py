@@ -57,12 +57,10 @@ def test_from_a_kept_fix_to_one_on_top_and_back(
     app.switch_page("app_pages/preview.py")
     until_shown(app, "comparison")
     assert calm(app)
-    made = own_digits.history.get(
-        app.query_params["fix"][0] if isinstance(app.query_params["fix"], list) else app.query_params["fix"]
-    )
+    made = own_digits.history.get(app.query_params["fix"])
     assert made.base == base.fix_id and made.test_id == chosen
     said = " ".join(block.value for block in app.markdown).replace("\\", "")
-    assert "On top of an earlier fix" in said and "All 2 fixes together" in said
+    assert "On top of an earlier fix" in said and "Both fixes together" in said
     app.button(key="keep").click().run()
     history = shown(open_page("history", project="digits"), "history")
     assert history is not None
