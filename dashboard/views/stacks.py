@@ -17,9 +17,10 @@ def bar_sentence(stack: Sequence[FixRecord]) -> str:
         return "Back on the original model."
     ids = [test_id for fix in stack for test_id in fix.test_ids]
     what = "a fix" if len(stack) == 1 else f"{len(stack)} fixes"
+    examples = f"test example{'s' if len(ids) > 1 else ''} {listed_ids(ids)}"
     return (
-        f"On top of {what} (test example{'s' if len(ids) > 1 else ''} {listed_ids(ids)}). Predictions are those of the model "
-        f"with {'it' if len(stack) == 1 else 'them'}, explanations those of the original model."
+        f"On top of {what} ({examples}). Predictions are those of the model with "
+        f"{'it' if len(stack) == 1 else 'them'}, explanations those of the original model."
     )
 
 
