@@ -85,6 +85,7 @@ def newly_fixed(opened: Opened, fix: FixRecord) -> None:
         fix.newly_fixed,
         lambda example: str(example["true"]),
         "No other prediction became right.",
+        predicted_before=lambda example: fix.newly_fixed_from.get(example["id"], example["predicted"]),
     )
 
 
@@ -97,6 +98,7 @@ def newly_broken(opened: Opened, fix: FixRecord) -> None:
         fix.newly_broken,
         lambda example: fix.newly_broken_as.get(example["id"], "another class"),
         "No prediction became wrong.",
+        predicted_before=lambda example: str(example["true"]),
     )
 
 
@@ -107,6 +109,8 @@ def changed_predictions(
     ids: list[str],
     predicted_now: Callable[[dict[str, Any]], str],
     empty: str,
+    *,
+    predicted_before: Callable[[dict[str, Any]], str] = lambda example: str(example["predicted"]),
 ) -> None:
     """Test examples whose prediction changed, from what to what; each opens its own investigation.
 
@@ -114,6 +118,7 @@ def changed_predictions(
         key: part of the table's.
         predicted_now: the class of an example, as `Project.example` describes it.
         empty: what is said where there are none.
+        predicted_before: the same for before; by the original model if not given.
     """
     st.subheader(f"{title} ({len(ids):,})", anchor=False)
     known = opened.project.predictions("test")
@@ -121,9 +126,7 @@ def changed_predictions(
     for example_id in [found for found in ids if found in known.index][:LISTED]:
         example = opened.project.example("test", example_id)
         target = {"project": opened.reference, "example": example_id}
-        # A broken one was right, with or without fixes beneath.
-        before = example["true"] if key.startswith("broken") else example["predicted"]
-        now = predicted_now(example)
+        before, now = predicted_before(example), predicted_now(example)
         rows.append(
             Row(
                 id=example_id,

@@ -161,6 +161,9 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
             str(test_ids[p]): names[c]
             for p, c in zip(effects.newly_broken, effects.newly_broken_as, strict=True)
         },
+        newly_fixed_from=(
+            {str(test_ids[p]): names[before[p]] for p in effects.newly_fixed} if context.beneath else {}
+        ),
         controls=controls,
         versions=library_versions(),
         base=context.beneath[-1].fix_id if context.beneath else None,

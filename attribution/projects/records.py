@@ -151,6 +151,8 @@ class FixRecord(BaseModel):
     newly_broken: list[str]
     newly_broken_as: dict[str, str] = Field(default_factory=dict)
     """What the newly broken are predicted as now, by id; empty in histories from before it was recorded."""
+    newly_fixed_from: dict[str, str] = Field(default_factory=dict)
+    """What the newly fixed were predicted as before, by id; empty where that was by the original model."""
     controls: list[ControlRecord]
     versions: dict[str, str] = Field(default_factory=dict)
     """Of Tracefix and what it ran on; empty in histories from before they were recorded."""

@@ -283,7 +283,7 @@ def _effects(project: Project, fix: FixRecord, title: str, ids: list[str], empty
     for example_id in [found for found in ids if found in known][:MOST_EFFECTS]:
         example = project.example("test", example_id)
         before, now = (
-            (example["predicted"], example["true"])
+            (fix.newly_fixed_from.get(example_id, example["predicted"]), example["true"])
             if example_id in fix.newly_fixed
             else (example["true"], fix.newly_broken_as.get(example_id, "another class"))
         )

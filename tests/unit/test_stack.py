@@ -81,6 +81,9 @@ def test_before_is_the_base_and_the_whole_is_against_the_original(
         assert fix.accuracy_before == pytest.approx((below == labels).mean())
         assert fix.accuracy_after == pytest.approx((now == labels).mean())
         assert fix.newly_fixed == ids[(below != labels) & (now == labels) & others].tolist()
+        names = engine.project.class_names
+        if fix.base is not None:
+            assert fix.newly_fixed_from == {i: names[below[ids.get_loc(i)]] for i in fix.newly_fixed}
         assert fix.newly_broken == ids[(below == labels) & (now != labels) & others].tolist()
         assert fix.fixed == bool((now == labels)[~others].all())
         if fix.stack is not None:
