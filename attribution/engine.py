@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from attribution.explanation import Explanation
 from attribution.fixing import (
     FixRequest,
     FixSettings,
+    PatchedModels,
     Replayed,
     check_strategy,
     run_fix,
@@ -79,6 +81,7 @@ class Engine:
         self.facts = ProjectFacts.of(project)
         self._run = own_run(project, self.task, self.device)
         self._ensemble: list[Run] | None = None
+        self._patched = PatchedModels()
         self._lock = threading.RLock()
         self._remembered: OrderedDict[tuple[str, str, str, bool, bool, bool], Explanation] = OrderedDict()
 
@@ -346,6 +349,7 @@ class Engine:
         seed: int = FixSettings.seed,
         guard: int | None = FixSettings.guard,
         controls: bool = True,
+        base: str | None = None,
         reporter: Reporter = SILENT,
     ) -> FixRecord:
         """Fine-tune a copy of the model on chosen training examples until the test example is predicted right.
@@ -358,8 +362,12 @@ class Engine:
         many other test predictions. Without ``controls`` a fix shows nothing about the chosen examples: leave them out
         only where they are compared otherwise. The result is not saved.
 
+        A fix on top of another one, its ``base``, starts from that one's model: it is to correct what that model gets
+        wrong, and side effects, guard and controls are against it. The explanation, and with it the suggestion, stays
+        that of the original model.
+
         Raises:
-            NotFoundError: no such test or training example, strategy or method.
+            NotFoundError: no such test or training example, strategy, method or base.
             UsageError: nothing to fix or to train on, an example is predicted right already, or the numbers make no
                 sense.
             NumericalError: fine-tuning diverged.
@@ -404,18 +412,32 @@ class Engine:
                 guard=guard,
                 controls=controls,
             )
-            return run_fix(FixContext.of(self._run), request, reporter.share(0.2, 1.0))
+            context = self._patched.context(FixContext.of(self._run), base, reporter.share(0.2, 0.4))
+            return run_fix(context, request, reporter.share(0.2 if base is None else 0.4, 1.0))
+
+    def predictions(self, base: str | None = None, *, reporter: Reporter = SILENT) -> pd.DataFrame:
+        """Predictions of the test set by the model with the fix ``base``, as `Project.predictions` has the original's.
+
+        Raises:
+            As `replay`.
+        """
+        with self._lock:
+            return self._patched.context(FixContext.of(self._run), base, reporter).predictions
 
     def replay(self, fix_id: str, *, reporter: Reporter = SILENT) -> Replayed:
         """The patched model of a fix of the history, made again from its recipe and compared with its record.
 
+        So are the fixes beneath it, also where they were deleted.
+
         Raises:
-            NotFoundError: no such fix, or its examples are gone.
+            NotFoundError: no such fix, one beneath it is gone, or its examples are gone.
             ProjectError: model or data changed since, or the replay does not give the recorded result.
         """
         fix = self.project.history.get(fix_id)
+        self.project.history.stack(fix_id)  # says which one is gone, if one is
         with self._lock:
-            return run_replay(FixContext.of(self._run), fix, reporter)
+            context = self._patched.context(FixContext.of(self._run), fix.base, reporter.share(0.0, 0.5))
+            return run_replay(context, fix, reporter.share(0.5 if fix.base else 0.0, 1.0))
 
     # -- inside -------------------------------------------------------------------------------------------------
 

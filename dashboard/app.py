@@ -72,6 +72,8 @@ def main() -> None:
                 icon=":material/history:",
                 help="Every kept fix: recipe, result, note.",
             ),
+            # From the history only: it needs two fixes to be chosen there.
+            st.Page(HERE / PAGES["compare_fixes"], title="Compare fixes", visibility="hidden"),
         ],
         position="top",
     )

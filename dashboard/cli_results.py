@@ -74,6 +74,7 @@ def export(
                 "directory": str(exported.directory),
                 "files": exported.files,
                 "command": exported.command,
+                "before": list(exported.before),
                 "difference": exported.difference,
             }
         )
@@ -84,4 +85,6 @@ def export(
         if exported.difference == 0
         else f"The replay gave the recorded probabilities to {exported.difference:.1e}."
     )
+    for command in exported.before:
+        print_line(f"First the fix beneath: {command}")
     print_line(f"To make it again: {exported.command}")

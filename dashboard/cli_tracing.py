@@ -25,6 +25,7 @@ from dashboard.cli_options import (
 from dashboard.cli_terminal import print_json, print_line, print_table, shown, working
 from dashboard.views.accuracy import percent
 from dashboard.views.fixes import fixed_words, significance, steps_sentence, stop_sentence
+from dashboard.views.stacks import stack_sentence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,6 +201,12 @@ def fix(
             "--guard", min=0, metavar="N", help="Stop before more than N other test predictions would break."
         ),
     ] = FixSettings.guard,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", metavar="FIX_ID", help="Start from this fix's model, and fix what that model gets wrong."
+        ),
+    ] = None,
     json: JsonOption = False,
     projects: ProjectsOption = None,
 ) -> None:
@@ -217,6 +224,8 @@ def fix(
             )
         ready, rest = opened(project, place(context, projects), reporter)
         _check_ids(ready, test_ids)
+        if on is not None:
+            ready.history.stack(on)  # better said now than after an explanation
         from attribution.engine import Engine
 
         record = Engine(ready).fix(
@@ -228,6 +237,7 @@ def fix(
             steps=steps,
             seed=seed,
             guard=guard,
+            base=on,
             reporter=rest,
         )
     ready.history.save(record, state="kept")
@@ -357,4 +367,6 @@ def _show_fix(record: FixRecord) -> None:
         ],
         right=["steps", "accuracy after"],
     )
+    if record.stack is not None:
+        print_line(stack_sentence(record))
     print_line(f"Kept in the history as {record.fix_id}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -13,6 +14,9 @@ from dashboard.locations import projects_directory, recent_projects, reference_t
 from dashboard.messages import stop_with, way_out
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import forget, parameter, recall, unlisted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -124,19 +128,21 @@ MOST_TOGETHER = 50
 """Mispredictions that are explained and fixed together at most: more of them say little of any one."""
 
 
-def current_group(opened: Opened) -> tuple[list[str], list[str]]:
+def current_group(opened: Opened, predictions: pd.DataFrame) -> tuple[list[str], list[str]]:
     """The mispredictions that the URL (else this session) puts together, and a sentence about each thing left out.
 
     Where there are none: a message, and the page ends here.
+
+    Args:
+        predictions: of the test set, by the model whose mispredictions they are.
     """
     if parameter("project") is not None and st.session_state.get("examples of") != opened.reference:
         if parameter("examples") is None:
             forget("examples")
         st.session_state["examples of"] = opened.reference
     asked = unlisted(recall("examples"))
-    table = opened.project.predictions("test")
-    known = [one for one in asked if one in table.index]
-    wrong = [one for one in known if table.loc[one, "label"] != table.loc[one, "predicted"]]
+    known = [one for one in asked if one in predictions.index]
+    wrong = [one for one in known if predictions.loc[one, "label"] != predictions.loc[one, "predicted"]]
     complaints = []
     if len(known) < len(asked):
         complaints.append(f"{_counted(len(asked) - len(known))} not in this project and left out.")

@@ -31,6 +31,7 @@ class Question:
         awaiting: a measurement that the link asks for and the user has to confirm first: it stays in links.
         ensemble: whether scores are averaged over all models of the project.
         others: further test examples that are explained and fixed together with it.
+        base: the fix on top of which the example is to be fixed; explanations are of the original model all the same.
     """
 
     example_id: str
@@ -39,11 +40,12 @@ class Question:
     awaiting: str | None = None
     ensemble: bool = False
     others: tuple[str, ...] = ()
+    base: str | None = None
 
     @classmethod
     def of_fix(cls, fix: FixRecord) -> Question:
         """The question that a fix came from."""
-        return cls(fix.test_id, fix.method, fix.measurement, others=tuple(fix.test_ids[1:]))
+        return cls(fix.test_id, fix.method, fix.measurement, others=tuple(fix.test_ids[1:]), base=fix.base)
 
     @property
     def example_ids(self) -> list[str]:
@@ -69,6 +71,7 @@ class Question:
             "method": None if self.method == default_method(ProjectFacts.of(opened.project)) else self.method,
             "measurement": self.awaiting or (None if self.measurement == "margin" else self.measurement),
             "ensemble": "yes" if self.ensemble else None,
+            "base": self.base,
         }
 
     def measured(self, opened: Opened) -> Hashable:
@@ -99,7 +102,8 @@ def question_of(opened: Opened, example_id: str, others: Sequence[str] = ()) -> 
     if complaint is not None:
         complaints.append(complaint)
     ensemble = parameter("ensemble") == "yes" and ProjectFacts.of(opened.project).models > 1
-    return Question(example_id, method, usable, awaiting, ensemble, tuple(others)), complaints
+    base = parameter("base")
+    return Question(example_id, method, usable, awaiting, ensemble, tuple(others), base), complaints
 
 
 def _measurement_of(opened: Opened, name: str) -> tuple[str, str | None, str | None]:
@@ -215,6 +219,7 @@ def start_fix(
             steps=settings.steps,
             seed=settings.seed,
             guard=settings.guard,
+            base=question.base,
             reporter=reporter.share(0.1, 1.0),
         )
         opened.project.history.save(record.model_copy(update={"note": note}), state="preview")

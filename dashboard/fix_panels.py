@@ -78,44 +78,55 @@ def comparison(fix: FixRecord) -> None:
 
 def newly_fixed(opened: Opened, fix: FixRecord) -> None:
     """Other test examples that are predicted right now."""
-    _side_effects(
+    changed_predictions(
         opened,
         "fixed",
         "Newly fixed",
         fix.newly_fixed,
         lambda example: str(example["true"]),
         "No other prediction became right.",
+        predicted_before=lambda example: fix.newly_fixed_from.get(example["id"], example["predicted"]),
     )
 
 
 def newly_broken(opened: Opened, fix: FixRecord) -> None:
     """Test examples that are predicted wrong now, and as what."""
-    _side_effects(
+    changed_predictions(
         opened,
         "broken",
         "Newly broken",
         fix.newly_broken,
         lambda example: fix.newly_broken_as.get(example["id"], "another class"),
         "No prediction became wrong.",
+        predicted_before=lambda example: str(example["true"]),
     )
 
 
-def _side_effects(
+def changed_predictions(
     opened: Opened,
     key: str,
     title: str,
     ids: list[str],
     predicted_now: Callable[[dict[str, Any]], str],
     empty: str,
+    *,
+    predicted_before: Callable[[dict[str, Any]], str] = lambda example: str(example["predicted"]),
 ) -> None:
-    """Test examples whose prediction changed, from what to what; each opens its own investigation."""
+    """Test examples whose prediction changed, from what to what; each opens its own investigation.
+
+    Args:
+        key: part of the table's.
+        predicted_now: the class of an example, as `Project.example` describes it.
+        empty: what is said where there are none.
+        predicted_before: the same for before; by the original model if not given.
+    """
     st.subheader(f"{title} ({len(ids):,})", anchor=False)
     known = opened.project.predictions("test")
     rows = []
     for example_id in [found for found in ids if found in known.index][:LISTED]:
         example = opened.project.example("test", example_id)
         target = {"project": opened.reference, "example": example_id}
-        before, now = example["predicted"], predicted_now(example)
+        before, now = predicted_before(example), predicted_now(example)
         rows.append(
             Row(
                 id=example_id,

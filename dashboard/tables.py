@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from attribution.error_clusters import ErrorCluster, error_clusters
 from dashboard.current import Opened
+from dashboard.stacking import predictions_of
 from dashboard.views.mispredictions import confusion_counts, misprediction_table
 
 
-def mispredictions_of(opened: Opened) -> pd.DataFrame:
-    """`views.mispredictions.misprediction_table`, not to be changed in place."""
-    return _mispredictions(opened.key, opened)
+def mispredictions_of(opened: Opened, base: str | None = None) -> pd.DataFrame:
+    """`views.mispredictions.misprediction_table`, not to be changed in place; with the fix ``base``, where given."""
+    return _mispredictions((*opened.key, base), opened, predictions_of(opened, base))
 
 
-def confusion_of(opened: Opened) -> tuple[list[str], list[list[int]]]:
-    """`views.mispredictions.confusion_counts`, not to be changed in place."""
-    return _confusion(opened.key, opened)
+def confusion_of(opened: Opened, base: str | None = None) -> tuple[list[str], list[list[int]]]:
+    """`views.mispredictions.confusion_counts`, not to be changed in place; with the fix ``base``, where given."""
+    return _confusion((*opened.key, base), opened, predictions_of(opened, base))
 
 
 def texts_of(opened: Opened) -> pd.Series | None:
@@ -37,23 +40,38 @@ def members_of(opened: Opened, cluster: str | None) -> list[str] | None:
     return None if found is None else found.test_ids
 
 
-def probabilities_of(opened: Opened, example_id: str) -> dict[str, float]:
-    """The model's probability of each class for a test example."""
-    row = opened.project.predictions("test").loc[example_id]
+def probabilities_of(opened: Opened, example_id: str, base: str | None = None) -> dict[str, float]:
+    """The probability of each class for a test example, of the original model or with the fix ``base``."""
+    row = predictions_of(opened, base).loc[example_id]
     return {name: float(row[f"p_{number}"]) for number, name in enumerate(opened.project.class_names)}
+
+
+def test_example(opened: Opened, example_id: str, base: str | None = None) -> dict[str, Any]:
+    """A test example as `Project.example` describes it, predicted by the original model or with the fix ``base``."""
+    example = opened.project.example("test", example_id)
+    if base is None:
+        return example
+    row = predictions_of(opened, base).loc[example_id]
+    return example | {
+        "predicted": opened.project.class_names[int(row["predicted"])],
+        "confidence": float(row["confidence"]),
+        "loss": float(row["loss"]),
+    }
 
 
 # `cache_resource` rather than `cache_data`: a copy per run of a large table would cost more than making it.
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _mispredictions(key: tuple[str, str], _opened: Opened) -> pd.DataFrame:
+def _mispredictions(key: tuple[str | None, ...], _opened: Opened, _predictions: pd.DataFrame) -> pd.DataFrame:
     del key
-    return misprediction_table(_opened.project)
+    return misprediction_table(_opened.project, _predictions)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _confusion(key: tuple[str, str], _opened: Opened) -> tuple[list[str], list[list[int]]]:
+def _confusion(
+    key: tuple[str | None, ...], _opened: Opened, _predictions: pd.DataFrame
+) -> tuple[list[str], list[list[int]]]:
     del key
-    return confusion_counts(_opened.project)
+    return confusion_counts(_opened.project, _predictions)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

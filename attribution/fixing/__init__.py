@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attribution.fixing.reasons import edit_reasons, explanation_of
     from attribution.fixing.replay import Replayed, run_replay
     from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy, strategy_of
+    from attribution.fixing.stack import PatchedModels
     from attribution.fixing.strategies import suggested_edits
 
 _HOME = {
@@ -31,6 +32,7 @@ _HOME = {
     "run_replay": "attribution.fixing.replay",
     "FixRequest": "attribution.fixing.fix",
     "run_fix": "attribution.fixing.fix",
+    "PatchedModels": "attribution.fixing.stack",
     "FixSettings": "attribution.fixing.settings",
     "STRATEGIES": "attribution.fixing.settings",
     "check_strategy": "attribution.fixing.settings",
@@ -44,6 +46,7 @@ __all__ = [
     "Exported",
     "FixRequest",
     "FixSettings",
+    "PatchedModels",
     "Replayed",
     "also_ids",
     "check_strategy",

@@ -78,6 +78,8 @@ def replay_command(project: str | Path, fix: FixRecord, edits_file: str | Path =
     others = fix.test_ids[1:]
     if others:
         options.append(f"--also={also_option(others)}")
+    if fix.base is not None:
+        options += ["--on", fix.base]
     what = [str(project), fix.test_id]
     if fix.test_id.startswith("-"):  # else it would be read as an option
         return shlex.join(["tracefix", "fix", *options, "--", *what])

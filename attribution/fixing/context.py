@@ -1,4 +1,4 @@
-"""What a fix starts from: the model as training left it, and what is known of how it was trained."""
+"""What a fix starts from: the model as training or earlier fixes left it, and what is known of how it was trained."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from attribution.capture import GradientCapture
 from attribution.fixing.optimization import GradientMap
 from attribution.progress import Reporter
-from attribution.projects import Project
+from attribution.projects import FixRecord, Project
 from attribution.runs import Run
 from attribution.task import Task
 
@@ -31,10 +32,13 @@ class FixContext:
     """A trained model, ready to be fixed; fixes work on copies of it.
 
     Args:
-        model: the final model, in evaluation mode.
+        model: the final model, or one that has fixes already, in evaluation mode.
         representations: (n_train, D), or None where the model has none.
         moments: Adam's second moments at ``model`` by parameter name, where the training record has them.
         curvature: gives what directed steps follow instead of plain gradients (see `Optimization.natural`).
+        predictions: of ``model`` for the test set, as `Project.predictions` has them.
+        beneath: the fixes that ``model`` has already, the first one first; none where it is as training left it.
+        difference: the largest one of a probability between their replays and their records.
     """
 
     project: Project
@@ -44,6 +48,9 @@ class FixContext:
     device: torch.device
     moments: Mapping[str, Tensor] | None
     curvature: Callable[[Reporter], GradientMap]
+    predictions: pd.DataFrame
+    beneath: tuple[FixRecord, ...] = ()
+    difference: float = 0.0
 
     @classmethod
     def of(cls, run: Run) -> FixContext:
@@ -58,6 +65,7 @@ class FixContext:
             device=torch.device(loaded.device),
             moments=None if checkpoint is None else checkpoint.corrected_moments(betas[1]),
             curvature=partial(natural_steps, run),
+            predictions=run.project.predictions("test"),
         )
 
 

@@ -38,13 +38,14 @@ _INPUT_FILES = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export: its folder, the names of its files, the command that repeats the fix, and how far the
-    replayed probabilities are from the recorded ones."""
+    """A finished export: its folder, the names of its files, the command that repeats the fix (after ``before``, those
+    of the fixes beneath it, the first one first), and how far the replayed probabilities are from the recorded ones."""
 
     directory: Path
     files: list[str]
     command: str
     difference: float
+    before: tuple[str, ...] = ()
 
 
 def export_fix(
@@ -59,7 +60,7 @@ def export_fix(
 
     ``edits.csv`` has a row for each edit; ``model.safetensors`` the patched weights, got by replaying the recipe,
     with config and tokenizer or image processor where it is a transformers model; ``fix.json`` the record;
-    ``README.txt`` the command that repeats it and how to load it.
+    ``README.txt`` the command that repeats it and how to load it. Each fix beneath it has its ``edits-ID.csv``, too.
 
     Args:
         edits_file: where the table of edits will lie, for the command; in ``directory`` if not given.
@@ -73,20 +74,30 @@ def export_fix(
     occupied = "give a new folder, or empty this one first"
     with building(directory, occupied=occupied) as place:
         replayed = engine.replay(fix_id, reporter=reporter.share(0.0, 0.6))
-        reasons = edit_reasons(project, fix, explanation_of(engine, fix, reporter.share(0.6, 0.9)))
+        stack = project.history.stack(fix_id)
+        own = edits_file or directory.absolute() / EDITS_FILE
+        tables = [*(f"edits-{beneath.fix_id}.csv" for beneath in stack[:-1]), EDITS_FILE]
+        for done, (part, table) in enumerate(zip(stack, tables, strict=True)):
+            share = reporter.share(0.6 + 0.3 * done / len(stack), 0.6 + 0.3 * (done + 1) / len(stack))
+            _write_edits(
+                project, part, edit_reasons(project, part, explanation_of(engine, part, share)), place / table
+            )
+        commands = [
+            replay_command(project.directory, part, own if part is stack[-1] else own.with_name(table))
+            for part, table in zip(stack, tables, strict=True)
+        ]
         reporter(0.9, "Writing the model")
-        _write_edits(project, fix, reasons, place / EDITS_FILE)
         _write_model(replayed.model, place)
         source = project.manifest.source
         if isinstance(source, TransformersSource):
             _copy_input_files(project.resolve(source.model), place)
         record = json.dumps(fix.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
         (place / "fix.json").write_text(record + "\n", encoding="utf-8")
-        command = replay_command(project.directory, fix, edits_file or directory.absolute() / EDITS_FILE)
-        (place / "README.txt").write_text(_readme(project, fix, replayed, command), encoding="utf-8")
+        (place / "README.txt").write_text(_readme(project, stack, replayed, commands), encoding="utf-8")
         files = sorted(file.name for file in place.iterdir())
         reporter(1.0, "Writing the model")
-    return Exported(directory.absolute(), files, command, replayed.difference)
+    *before, command = commands
+    return Exported(directory.absolute(), files, command, replayed.difference, tuple(before))
 
 
 def _write_edits(project: Project, fix: FixRecord, reasons: Sequence[str], file: Path) -> None:
@@ -120,7 +131,9 @@ def _copy_input_files(folder: Path, place: Path) -> None:
         raise ProjectError(f"The model of '{folder}' was written without a config.json: save it again first.")
 
 
-def _readme(project: Project, fix: FixRecord, replayed: Replayed, command: str) -> str:
+def _readme(project: Project, stack: Sequence[FixRecord], replayed: Replayed, commands: Sequence[str]) -> str:
+    """``stack`` ends with the exported fix, ``commands`` are those of the whole stack."""
+    *beneath, fix = stack
     steps = f"{fix.steps} step{'s' if fix.steps != 1 else ''}"
     exactness = (
         "Its probabilities are those of the preview, bit for bit."
@@ -131,13 +144,14 @@ def _readme(project: Project, fix: FixRecord, replayed: Replayed, command: str) 
     versions = ", ".join(f"{name} {number}" for name, number in fix.versions.items()) or "not recorded"
     return f"""A fix of {_targets(fix)} of the project {project.title}
 
-The model here is the project's model after {steps} of fine-tuning on {len(fix.edits)} training examples.
+The model here is the project's model after {_earlier(beneath)}{steps} of fine-tuning on {len(fix.edits)} training \
+examples.
 It is not a retrained model.
 
 {_outcomes(fix)}
 Test accuracy: {100 * fix.accuracy_before:.2f} % before, {100 * fix.accuracy_after:.2f} % after; \
 {len(fix.newly_fixed)} other predictions fixed, {len(fix.newly_broken)} broken.
-{exactness}
+{_whole_stack(fix)}{exactness}
 
 Files
   {EDITS_FILE}           what was done to which training example, and why
@@ -148,7 +162,7 @@ Load it
 {_loading(project, replayed.model)}
 
 Make it again (seed {fix.seed}, on {fix.device}; versions: {versions})
-  {command}
+{_again(commands)}
 """
 
 
@@ -171,6 +185,33 @@ def _outcome(test_id: str, true: str, before: Belief, after: Belief) -> str:
         f"Test example {test_id} is predicted as '{after.predicted}' (before: '{before.predicted}', true: '{true}'), "
         f"with a probability of {after.probabilities[true]:.6f} for '{true}'."
     )
+
+
+def _earlier(beneath: Sequence[FixRecord]) -> str:
+    if not beneath:
+        return ""
+    count = f"{len(beneath)} earlier fixes" if len(beneath) > 1 else "an earlier fix"
+    return f"{count} ({', '.join(fix.fix_id for fix in beneath)}), then "
+
+
+def _whole_stack(fix: FixRecord) -> str:
+    if fix.stack is None:
+        return ""
+    return (
+        "All this is against the model with the earlier fixes. Against the project's own model, all of them together: "
+        f"test accuracy {100 * fix.stack.accuracy_original:.2f} % before, {100 * fix.accuracy_after:.2f} % after; "
+        f"{len(fix.stack.fixed)} predictions fixed, {len(fix.stack.broken)} broken.\n"
+    )
+
+
+def _again(commands: Sequence[str]) -> str:
+    lines = [f"  {command}" for command in commands]
+    if len(commands) > 1:
+        lines.append(
+            "In this order; where the project has the earlier fixes in its history, deleted or not, the last one is "
+            "enough.\nElsewhere give --on the id that the command before it prints."
+        )
+    return "\n".join(lines)
 
 
 def _loading(project: Project, model: nn.Module) -> str:

@@ -27,7 +27,7 @@ from attribution.measurements import probabilities
 from attribution.predictions import predict
 from attribution.progress import Reporter
 from attribution.projects import ControlRecord, Edit, FixRecord, Project
-from attribution.projects.records import Belief, ClassAccuracy, CurvePoint, TargetRecord
+from attribution.projects.records import Belief, ClassAccuracy, CurvePoint, StackRecord, TargetRecord
 from attribution.versions import library_versions
 
 PREDICTION_BATCH = 256
@@ -77,10 +77,10 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
     recipe, run = carried.recipe, carried.run
     train_labels = project.predictions("train")["label"].to_numpy()
     test_labels = project.predictions("test")["label"].to_numpy()
-    before = project.predictions("test")["predicted"].to_numpy()
-    confidence_before = project.predictions("test")["confidence"].to_numpy()
+    before = context.predictions["predicted"].to_numpy()
+    confidence_before = context.predictions["confidence"].to_numpy()
 
-    def effects_of(descent: Descent, share: Reporter) -> SideEffects:
+    def predicted_by(descent: Descent, share: Reporter) -> tuple[NDArray[np.int64], SideEffects]:
         logits, _ = predict(
             task,
             descent.model,
@@ -91,15 +91,16 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
             message="Side effects on the whole test set",
         )
         confidence, after = probabilities(logits).max(dim=1)
-        return compare(
+        effects = compare(
             test_labels,
             before,
             after.numpy(),
             request.positions,
             confidence=(confidence_before, confidence.numpy()),
         )
+        return after.numpy(), effects
 
-    effects = effects_of(run, reporter.share(0.3, 0.5))
+    after, effects = predicted_by(run, reporter.share(0.3, 0.5))
     controls = []
     sets = carried.sets if request.controls else []
     for number, control in enumerate(sets):
@@ -112,7 +113,7 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
             share.share(0.0, 0.3),
             f"Control: {control.title.lower()}",
         )
-        control_effects = effects_of(control_run, share.share(0.3, 1.0))
+        _, control_effects = predicted_by(control_run, share.share(0.3, 1.0))
         controls.append(_control_record(project, control, control_run, control_effects))
 
     targets = _target_records(project, request.positions, run)
@@ -160,8 +161,13 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
             str(test_ids[p]): names[c]
             for p, c in zip(effects.newly_broken, effects.newly_broken_as, strict=True)
         },
+        newly_fixed_from=(
+            {str(test_ids[p]): names[before[p]] for p in effects.newly_fixed} if context.beneath else {}
+        ),
         controls=controls,
         versions=library_versions(),
+        base=context.beneath[-1].fix_id if context.beneath else None,
+        stack=_stack_record(context, request.positions, after) if context.beneath else None,
     )
 
 
@@ -194,7 +200,7 @@ def carry_out(context: FixContext, request: FixRequest, reporter: Reporter) -> C
         task, model, target, slices.others(strategy), max_steps=request.max_steps, device=device
     )
     test_labels = project.predictions("test")["label"].to_numpy()
-    before = project.predictions("test")["predicted"].to_numpy()
+    before = context.predictions["predicted"].to_numpy()
     guard = None
     if request.guard is not None:
         right = np.flatnonzero(test_labels == before)
@@ -258,11 +264,12 @@ def _target(context: FixContext, positions: list[int]) -> Target:
     """Raises UsageError where there is nothing to fix."""
     if not positions:
         raise UsageError("There is no misprediction to fix: choose at least one.")
-    table = context.project.predictions("test").iloc[positions]
+    table = context.predictions.iloc[positions]
     right = table.index[table["label"] == table["predicted"]]
     if len(right):
         way_out = "choose a misprediction" if len(positions) == 1 else "leave it out"
-        raise UsageError(f"The test example '{right[0]}' is predicted right already: {way_out}.")
+        already = f"with {context.beneath[-1].fix_id} beneath" if context.beneath else "already"
+        raise UsageError(f"The test example '{right[0]}' is predicted right {already}: {way_out}.")
     true, predicted = (torch.tensor(table[name].tolist()) for name in ("label", "predicted"))
     return Target(batch_of(context.task, "test", positions).to(context.device), true, predicted)
 
@@ -280,6 +287,30 @@ def _target_records(project: Project, positions: list[int], run: Descent) -> lis
         )
         for number, (position, fixed) in enumerate(zip(positions, run.fixed_targets, strict=True))
     ]
+
+
+def _stack_record(context: FixContext, positions: list[int], after: NDArray[np.int64]) -> StackRecord:
+    """What became of the original model's predictions, ``after`` (N,) being those with the whole stack."""
+    original = context.project.predictions("test")
+    ids, names = original.index, context.project.class_names
+    labels = original["label"].to_numpy()
+    whole = compare(labels, original["predicted"].to_numpy(), after, [])
+    earlier = [test_id for fix in context.beneath for test_id in fix.test_ids]
+    targets = list(dict.fromkeys([*earlier, *(str(ids[position]) for position in positions)]))
+    wrong_now = {str(test_id) for test_id in ids[after != labels]}
+    return StackRecord(
+        beneath=[fix.fix_id for fix in context.beneath],
+        targets=targets,
+        wrong=[test_id for test_id in targets if test_id in wrong_now],
+        accuracy_original=whole.accuracy_before,
+        accuracy_interval=whole.interval,
+        mcnemar_p=whole.mcnemar_p,
+        fixed=[str(ids[p]) for p in whole.newly_fixed],
+        broken=[str(ids[p]) for p in whole.newly_broken],
+        broken_as={
+            str(ids[p]): names[c] for p, c in zip(whole.newly_broken, whole.newly_broken_as, strict=True)
+        },
+    )
 
 
 def _control_record(project: Project, control: Control, run: Descent, effects: SideEffects) -> ControlRecord:

@@ -11,7 +11,7 @@ from attribution.fixing.context import FixContext
 from attribution.fixing.descent import Descent
 from attribution.fixing.fix import FixRequest, carry_out, curve_of
 from attribution.progress import Reporter
-from attribution.projects import FixRecord, Project
+from attribution.projects import FixRecord
 from attribution.projects.records import Belief
 
 SAME_MODEL = 1e-3
@@ -23,7 +23,8 @@ SAME_RESULT = 1e-5
 
 @dataclass(frozen=True)
 class Replayed:
-    """The patched model, in evaluation mode, and the largest difference of a probability from the record.
+    """The patched model, in evaluation mode, and the largest difference of a probability from the record, or from
+    those of the fixes beneath.
 
     On the device and with the number of threads that the fix was made with, the difference is zero.
     """
@@ -35,13 +36,16 @@ class Replayed:
 def run_replay(context: FixContext, fix: FixRecord, reporter: Reporter) -> Replayed:
     """Carry the recorded edits out again on a copy of the model and compare every step with the record.
 
+    Args:
+        context: the model that the fix started from, with the fixes beneath it.
+
     Raises:
         ProjectError: model or data changed since, or the replay does not give the recorded result.
         NotFoundError: an example of the record is no longer in the project.
     """
     project, device = context.project, context.device
     positions = [project.position("test", test_id) for test_id in fix.test_ids]
-    _check_same_model(project, fix, positions)
+    _check_same_model(context, fix, positions)
     request = FixRequest(
         positions=positions,
         strategy=fix.strategy,
@@ -62,11 +66,11 @@ def run_replay(context: FixContext, fix: FixRecord, reporter: Reporter) -> Repla
             f"recorded on {fix.device}: replay it on that device and with the versions it was made with, or make "
             "the fix anew."
         )
-    return Replayed(carried.run.model, difference)
+    return Replayed(carried.run.model, max(difference, context.difference))
 
 
-def _check_same_model(project: Project, fix: FixRecord, positions: list[int]) -> None:
-    table = project.predictions("test")
+def _check_same_model(context: FixContext, fix: FixRecord, positions: list[int]) -> None:
+    project, table = context.project, context.predictions
     for position, (before, _) in zip(positions, _beliefs(fix), strict=True):
         row = table.iloc[position]
         now = {name: float(row[f"p_{number}"]) for number, name in enumerate(project.class_names)}

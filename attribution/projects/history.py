@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,17 @@ CREATE TABLE IF NOT EXISTS fixes (
 """
 
 
+WAITING = 30.0
+"""Seconds that a reader or writer waits for those before it; a save takes milliseconds."""
+
+
 class History:
     """Fixes of one project. Deleting is soft, so that it can be undone.
 
-    Each call opens its own connection: threads and processes may share the file.
+    Each call opens its own connection and is one transaction: threads and processes may share the file, and a process
+    that is killed loses at most what it was writing. SQLite keeps a rollback journal, not a write-ahead log: that
+    would need memory shared between the processes, which network drives do not have, would leave two more files that a
+    copy of the project can miss, and could not be opened in a folder that is read only.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -36,7 +44,7 @@ class History:
 
     def save(self, fix: FixRecord, state: Literal["kept", "preview"] = "kept") -> None:
         """Store a fix, replacing an earlier version of the same id."""
-        with self._connection() as connection:
+        with self._connection(writing=True) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO fixes (fix_id, created, state, deleted, note, record) "
                 "VALUES (?, ?, ?, 0, ?, ?)",
@@ -54,8 +62,8 @@ class History:
             ).fetchall()
         return [_record(*row) for row in rows]
 
-    def get(self, fix_id: str) -> FixRecord:
-        """A fix by its id, previews included.
+    def get(self, fix_id: str, *, deleted: bool = False) -> FixRecord:
+        """A fix by its id, previews included; with ``deleted`` also one that was deleted.
 
         Raises:
             NotFoundError: no such fix, or it was deleted.
@@ -64,7 +72,8 @@ class History:
         if self._file.exists():
             with self._connection() as connection:
                 row = connection.execute(
-                    "SELECT record, note, state FROM fixes WHERE fix_id = ? AND deleted = 0", (fix_id,)
+                    "SELECT record, note, state FROM fixes WHERE fix_id = ? AND deleted <= ?",
+                    (fix_id, int(deleted)),
                 ).fetchone()
         if row is None:
             raise NotFoundError(
@@ -72,9 +81,33 @@ class History:
             )
         return _record(*row)
 
+    def stack(self, fix_id: str) -> builtins.list[FixRecord]:
+        """The fixes beneath a fix and the fix itself, the first one first; one that was deleted still bears others.
+
+        Raises:
+            NotFoundError: one of them is not in the history.
+            ProjectError: a fix stands on itself.
+        """
+        found: builtins.list[FixRecord] = []
+        wanted: str | None = fix_id
+        while wanted is not None:
+            if wanted in [fix.fix_id for fix in found]:
+                raise ProjectError(f"The fix '{fix_id}' stands on itself in this history: make the fix anew.")
+            try:
+                found.append(self.get(wanted, deleted=True))
+            except NotFoundError as error:
+                if not found:
+                    raise
+                raise NotFoundError(
+                    f"The fix '{wanted}', on which '{found[-1].fix_id}' stands, is not in this project: make the fix "
+                    "anew."
+                ) from error
+            wanted = found[-1].base
+        return found[::-1]
+
     def keep(self, fix_id: str) -> None:
-        """Turn a preview into a kept fix."""
-        self._update("state = 'kept'", (), fix_id)
+        """Turn a preview into a kept fix, also where it was discarded meanwhile in another tab."""
+        self._update("state = 'kept', deleted = 0", (), fix_id)
 
     def set_note(self, fix_id: str, note: str) -> None:
         """Replace the note of a fix."""
@@ -89,33 +122,49 @@ class History:
         self._update("deleted = 0", (), fix_id)
 
     def _update(self, assignment: str, values: tuple[str, ...], fix_id: str) -> None:
-        with self._connection() as connection:
-            changed = connection.execute(
-                f"UPDATE fixes SET {assignment} WHERE fix_id = ?", (*values, fix_id)
-            ).rowcount
+        changed = 0
+        if self._file.exists():
+            with self._connection(writing=True) as connection:
+                changed = connection.execute(
+                    f"UPDATE fixes SET {assignment} WHERE fix_id = ?", (*values, fix_id)
+                ).rowcount
         if not changed:
             raise NotFoundError(
                 f"There is no fix '{fix_id}' in this project: open its History to see the kept ones."
             )
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction, which is taken back on any error.
+
+        A writer asks for the lock before it reads: two that had read already would wait for each other.
+        """
         try:
-            connection = sqlite3.connect(self._file, timeout=10)
+            connection = sqlite3.connect(self._file, timeout=WAITING, isolation_level=None)
             try:
-                with connection:
-                    connection.execute(_SCHEMA)
-                    yield connection
+                connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+                connection.execute(_SCHEMA)
+                yield connection
+                connection.execute("COMMIT")
             finally:
-                connection.close()
+                connection.close()  # what was not committed is taken back
         except sqlite3.OperationalError as error:
-            raise ProjectError(
-                f"The history '{self._file}' cannot be written ({error}): make the folder writable and try again."
-            ) from error
+            raise ProjectError(self._why_not(error)) from error
         except sqlite3.DatabaseError as error:
             raise ProjectError(
                 f"The history '{self._file}' is damaged ({error}): move it away; a new one is made by itself."
             ) from error
+
+    def _why_not(self, error: sqlite3.OperationalError) -> str:
+        if "locked" in str(error):
+            return (
+                f"The history '{self._file}' has been in use by another program for {WAITING:.0f} s: close what holds "
+                "it open and try again."
+            )
+        return (
+            f"The history '{self._file}' cannot be written ({error}): make the folder writable, free some space, and "
+            "try again."
+        )
 
 
 def _record(record: str, note: str, state: str) -> FixRecord:

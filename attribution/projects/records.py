@@ -74,11 +74,37 @@ class ControlRecord(BaseModel):
     probability_per_step: list[CurvePoint]
 
 
+class StackRecord(BaseModel):
+    """What a fix and all those beneath it did together, against the original model.
+
+    Test ids; those that the fixes were made for are among them.
+    """
+
+    beneath: list[str]
+    """Ids of the fixes beneath, the first one first."""
+    targets: list[str]
+    """Test examples that fixes of the stack were made for, each once."""
+    wrong: list[str]
+    """Those of them that are predicted wrong with the whole stack."""
+    accuracy_original: float
+    accuracy_interval: tuple[float, float]
+    """95 % interval of the paired difference of the accuracy with the stack and the original one."""
+    mcnemar_p: float
+    fixed: list[str]
+    """Wrong in the original model, right with the stack."""
+    broken: list[str]
+    """Right in the original model, wrong with the stack."""
+    broken_as: dict[str, str]
+
+
 class FixRecord(BaseModel):
     """One fix: edits, recipe, result and controls. Probabilities and accuracies are fractions in [0, 1].
 
     A fix has one or several ``targets``. ``test_id``, ``true``, ``before`` and ``after`` are those of the first one,
     ``fixed`` is said of all of them, and ``probability_per_step`` are means over them.
+
+    A fix may stand on an earlier one, its ``base``: all that is said of before, the side effects and the controls is
+    then against the model with the base, and ``stack`` says what they did together.
     """
 
     fix_id: str
@@ -125,11 +151,16 @@ class FixRecord(BaseModel):
     newly_broken: list[str]
     newly_broken_as: dict[str, str] = Field(default_factory=dict)
     """What the newly broken are predicted as now, by id; empty in histories from before it was recorded."""
+    newly_fixed_from: dict[str, str] = Field(default_factory=dict)
+    """What the newly fixed were predicted as before, by id; empty where that was by the original model."""
     controls: list[ControlRecord]
     versions: dict[str, str] = Field(default_factory=dict)
     """Of Tracefix and what it ran on; empty in histories from before they were recorded."""
     note: str = ""
     state: Literal["preview", "kept"] = "preview"
+    base: str | None = None
+    """Id of the fix that this one stands on; None where it starts from the original model."""
+    stack: StackRecord | None = None
 
     @property
     def test_ids(self) -> list[str]:
@@ -146,6 +177,7 @@ class FixRecord(BaseModel):
         return {
             "fix_id": self.fix_id,
             "test_id": self.test_id,
+            "base": self.base,
             "strategy": self.strategy,
             "method": self.method,
             "train_ids": self.train_ids,
@@ -170,6 +202,7 @@ class FixRecord(BaseModel):
             "calibration_after": self.calibration_after,
             "newly_fixed": self.newly_fixed,
             "newly_broken": self.newly_broken,
+            "stack": None if self.stack is None else self.stack.model_dump(mode="json"),
             "controls": [
                 {
                     "name": control.name,

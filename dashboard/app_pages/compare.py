@@ -19,7 +19,9 @@ from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.measurement_switch import confirmation, measurement_switch
 from dashboard.messages import escaped, problem, way_out
+from dashboard.stacking import base_of_url, stack_bar
 from dashboard.state import parameter, set_parameters
+from dashboard.tables import test_example
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.agreement import agreement_heatmap
 from dashboard.views.measurements import subtitles
@@ -151,8 +153,9 @@ def comparison(opened: Opened, question: Question, methods: list[str], job: Job)
 
 opened = current_project()
 example_id = current_example(opened)
-example = opened.project.example("test", example_id)
+beneath = base_of_url(opened)
 question, complaints = question_of(opened, example_id)
+example = test_example(opened, example_id, question.base)
 draw_tray(opened, question, fixable=example["true"] != example["predicted"])
 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
     with st.container(width="content", gap="xxsmall"):
@@ -167,6 +170,7 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
             key="one",
             icon=":material/travel_explore:",
         )
+stack_bar(opened, beneath)
 for complaint in complaints:
     st.warning(escaped(complaint), icon=":material/info:")
 confirmation(opened, question)

@@ -14,6 +14,7 @@ from dashboard.measurement_switch import confirmation, measurement_switch
 from dashboard.messages import escaped
 from dashboard.method_switch import method_switch
 from dashboard.mistake_cards import investigate, mistake_cards
+from dashboard.stacking import base_of_url, predictions_of, stack_bar
 from dashboard.state import listed, set_parameters
 from dashboard.tray_panel import draw_tray
 from dashboard.waiting import follow
@@ -28,19 +29,22 @@ def leave_out(question: Question, example_id: str) -> None:
 
 
 opened: Opened = current_project()
-example_ids, complaints = current_group(opened)
+beneath = base_of_url(opened)
+base = beneath[-1].fix_id if beneath else None
+example_ids, complaints = current_group(opened, predictions_of(opened, base))
 question, further = question_of(opened, example_ids[0], example_ids[1:])
 draw_tray(opened, question, fixable=True)
 page_heading(opened, "Together", f"{len(example_ids)} mispredictions as one")
+stack_bar(opened, beneath)
 for complaint in [*complaints, *further]:
     st.warning(escaped(complaint), icon=":material/info:")
 with st.container(height=SHOWN_AT_ONCE if len(example_ids) > 12 else "content", border=False):
     mistakes(
         "mistakes",
-        mistake_cards(opened, example_ids),
+        mistake_cards(opened, example_ids, base),
         caption="Mispredictions that are explained and fixed together",
         kind=opened.project.kind,
-        on_open=lambda example_id: investigate(opened, example_id),
+        on_open=lambda example_id: investigate(opened, example_id, base),
         on_leave_out=(lambda example_id: leave_out(question, example_id)) if question.others else None,
     )
 with st.container(horizontal=True, vertical_alignment="center", key="switches"):

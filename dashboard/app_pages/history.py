@@ -20,8 +20,9 @@ from dashboard.views.fixes import result_chip, subject
 DELETED = "deleted fix"
 ANNOTATED = "fix whose note is open"
 CARRIED = "fix that is downloaded"
+MARKED = "fix to compare with another"
 LONGEST_NOTE = 2000
-ACTIONS = ("report", "export", "note", "delete")
+ACTIONS = {"compare": "Compare", "report": "Report", "export": "Export", "note": "Note", "delete": "Delete"}
 
 
 def act(opened: Opened, name: str, fix_id: str) -> None:
@@ -34,6 +35,40 @@ def act(opened: Opened, name: str, fix_id: str) -> None:
     elif name in ("report", "export"):
         st.session_state[CARRIED] = fix_id
         start_download(opened, fix_id, name)
+    elif name == "compare":
+        compare(opened, fix_id)
+
+
+def compare(opened: Opened, fix_id: str) -> None:
+    """Mark a fix, or compare it with the one that is marked."""
+    marked = marked_fix(opened)
+    if marked is None:
+        st.session_state[MARKED] = (opened.reference, fix_id)
+        return
+    forget_mark()
+    if marked != fix_id:
+        go("compare_fixes", {"project": opened.reference, "fixes": f"{marked},{fix_id}"})
+
+
+def marked_fix(opened: Opened) -> str | None:
+    """The fix that waits for another one to be compared with."""
+    reference, fix_id = st.session_state.get(MARKED, (None, None))
+    return str(fix_id) if reference == opened.reference and fix_id is not None else None
+
+
+def forget_mark() -> None:
+    """Callback: compare nothing after all."""
+    st.session_state.pop(MARKED, None)
+
+
+def compare_bar(marked: FixRecord) -> None:
+    """Says that a second fix is to be chosen."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key="compare-bar"):
+        st.markdown(
+            f":material/balance: Choose the fix to compare with that of {escaped(subject(marked))}.",
+            width="content",
+        )
+        st.button("Cancel", key="cancel-compare", on_click=forget_mark, icon=":material/close:")
 
 
 def restore(opened: Opened, fix_id: str) -> None:
@@ -69,6 +104,15 @@ def undo_bar(opened: Opened) -> None:
         st.button("Undo", key="undo-delete", on_click=restore, args=(opened, fix_id), icon=":material/undo:")
 
 
+def actions(opened: Opened, fix: FixRecord) -> list[dict[str, str]]:
+    """The buttons of a row."""
+    labels = dict(ACTIONS)
+    marked = marked_fix(opened)
+    if marked is not None:
+        labels["compare"] = "Chosen" if marked == fix.fix_id else "Compare with it"
+    return [{"name": name, "label": label} for name, label in labels.items()]
+
+
 def row_of(opened: Opened, fix: FixRecord) -> Row:
     """One kept fix."""
     together = f"{len(fix.test_ids)} together, " if len(fix.test_ids) > 1 else ""
@@ -82,10 +126,11 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         },
         "result": {"text": result_chip(fix), "tone": "helper" if fix.fixed else ""},
         "change": fix.accuracy_after - fix.accuracy_before,
-        "recipe": f"{together}{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}",
+        "recipe": f"{together}{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}"
+        + on_top_of(opened, fix),
         "note": fix.note,
         "when": datetime.fromisoformat(fix.created).astimezone().strftime("%Y-%m-%d %H:%M"),
-        "actions": [{"name": name, "label": name.capitalize()} for name in ACTIONS],
+        "actions": actions(opened, fix),
     }
     if fix.test_id in opened.project.predictions("test").index:
         cells["example"] = opened.project.example("test", fix.test_id)["input"]
@@ -95,6 +140,17 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         href=link("preview", {"project": opened.reference, "fix": fix.fix_id}),
         cells=cells,
     )
+
+
+def on_top_of(opened: Opened, fix: FixRecord) -> str:
+    """What a fix stands on, to follow its recipe; nothing where it starts from the original model."""
+    if fix.base is None:
+        return ""
+    try:
+        base = opened.project.history.stack(fix.base)[-1]
+    except TracefixError:
+        return f"; on top of {fix.base}, which is gone"
+    return f"; on top of the fix of {subject(base)}"
 
 
 def fix_table(opened: Opened, fixes: list[FixRecord]) -> None:
@@ -126,6 +182,9 @@ try:
 except TracefixError as error:
     stop_with(str(error), title="The history cannot be read")
 undo_bar(opened)
+marked = [fix for fix in fixes if fix.fix_id == marked_fix(opened)]
+if marked:
+    compare_bar(marked[0])
 carried = [fix for fix in fixes if fix.fix_id == st.session_state.get(CARRIED)]
 if carried:
     with st.container(border=True, key="download-bar"):

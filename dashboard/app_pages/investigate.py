@@ -15,8 +15,9 @@ from dashboard.heading import page_heading
 from dashboard.measurement_switch import confirmation, measurement_switch
 from dashboard.messages import escaped
 from dashboard.method_switch import method_switch
+from dashboard.stacking import base_of_url, stack_bar
 from dashboard.state import filters, go, set_parameters, travel
-from dashboard.tables import members_of, mispredictions_of, probabilities_of, texts_of
+from dashboard.tables import members_of, mispredictions_of, probabilities_of, test_example, texts_of
 from dashboard.tray_panel import draw_tray
 from dashboard.views.mispredictions import filtered, neighbours
 from dashboard.waiting import follow
@@ -37,7 +38,7 @@ def steps_between(opened: Opened, question: Question) -> None:
     """Where this is among the (filtered) mispredictions, with previous and next."""
     here = filters()
     rows = filtered(
-        mispredictions_of(opened),
+        mispredictions_of(opened, question.base),
         texts_of(opened),
         true=here["true"],
         predicted=here["predicted"],
@@ -74,8 +75,9 @@ def steps_between(opened: Opened, question: Question) -> None:
 
 opened = current_project()
 example_id = current_example(opened)
-example = opened.project.example("test", example_id)
+beneath = base_of_url(opened)
 question, complaints = question_of(opened, example_id)
+example = test_example(opened, example_id, question.base)
 wrong = example["true"] != example["predicted"]
 draw_tray(opened, question, fixable=wrong)
 
@@ -83,6 +85,7 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
     with st.container(width="content", gap="xxsmall"):
         page_heading(opened, "Investigate", f"test example {escaped(example_id)}")
     steps_between(opened, question)
+stack_bar(opened, beneath)
 for complaint in complaints:
     st.warning(escaped(complaint), icon=":material/info:")
 
@@ -101,7 +104,7 @@ example_side, influence_side = st.columns([1, 3.6], gap="medium")
 with example_side, st.container(key="pinned"):
     belief(
         "belief",
-        probabilities_of(opened, example_id),
+        probabilities_of(opened, example_id, question.base),
         true=example["true"],
         predicted=example["predicted"],
         title=f"Predicted {example['predicted']}, " + (f"true {example['true']}" if wrong else "rightly"),

@@ -18,6 +18,7 @@ from dashboard.explaining import explanation_job, question_of
 from dashboard.heading import page_heading
 from dashboard.messages import way_out
 from dashboard.metrics import Metric, metric_row
+from dashboard.stacking import base_of_url, stack_bar
 from dashboard.state import filters, go, link, listed, parameter, set_parameters, unlisted
 from dashboard.tables import clusters_of, confusion_of, members_of, mispredictions_of, texts_of
 from dashboard.views.accuracy import percent, wilson_interval
@@ -26,11 +27,10 @@ from dashboard.views.mispredictions import MATRIX_CLASSES, SORT_KEYS, filtered, 
 ROWS_PER_PAGE = 50
 
 
-def metrics(opened: Opened) -> None:
-    """Accuracy with its uncertainty, errors, accuracy on the training data."""
+def metrics(opened: Opened, wrong: int, *, original: bool) -> None:
+    """Accuracy with its uncertainty, errors, accuracy on the training data (known of the original model only)."""
     record = opened.project.preparation
     count = int(record["n_test"])
-    wrong = len(mispredictions_of(opened))
     low, high = wilson_interval(count - wrong, count)
     metric_row(
         [
@@ -43,7 +43,7 @@ def metrics(opened: Opened) -> None:
             Metric(
                 "Training accuracy",
                 percent(record["train_accuracy"]),
-                f"of {int(record['n_train']):,} training examples",
+                f"of {int(record['n_train']):,} training examples{'' if original else ', original model'}",
             ),
         ]
     )
@@ -215,7 +215,7 @@ def rows_of(opened: Opened, page: pd.DataFrame, ticked: Sequence[str]) -> list[R
 
 def target(opened: Opened, example_id: str) -> dict[str, str | None]:
     """Where a row leads: the example, within the filter it was found in."""
-    return {"project": opened.reference, "example": example_id} | filters()
+    return {"project": opened.reference, "example": example_id, "base": parameter("base")} | filters()
 
 
 def investigate(opened: Opened, example_id: str) -> None:
@@ -257,8 +257,11 @@ def misprediction_rows(opened: Opened, found: pd.DataFrame, ticked: Sequence[str
 
 opened = current_project()
 page_heading(opened, "Mispredictions", "click a row to see which training examples are behind it")
-metrics(opened)
-everything = mispredictions_of(opened)
+beneath = base_of_url(opened)
+stack_bar(opened, beneath)
+base = beneath[-1].fix_id if beneath else None
+everything = mispredictions_of(opened, base)
+metrics(opened, len(everything), original=base is None)
 if everything.empty:
     st.success(
         "Every test example is predicted right: there is nothing to trace here. Try another project, or add harder "
@@ -283,7 +286,7 @@ found = sorted_by(found, parameter("sort"), parameter("order") != "up")
 list_side, matrix_side = st.columns([3, 2], gap="large")
 with matrix_side:
     st.subheader("Confusion matrix", anchor=False)
-    classes, counts = confusion_of(opened)
+    classes, counts = confusion_of(opened, base)
     omitted = len(opened.project.class_names) - len(classes)
     st.caption(
         "Click a cell, a row or a column to filter."
@@ -294,7 +297,8 @@ with matrix_side:
         )
     )
     confusion("confusion", classes, counts, selected=(chosen["true"], chosen["predicted"]), on_pick=pick)
-    cluster_switch(opened)
+    if base is None:  # clusters are those of the original model's errors
+        cluster_switch(opened)
 with list_side:
     toolbar(opened, len(found), len(everything))
     if found.empty:

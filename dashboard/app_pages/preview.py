@@ -20,6 +20,7 @@ from dashboard.jobs import Job
 from dashboard.messages import escaped, problem, stop_with, way_out
 from dashboard.metrics import Metric, metric_row
 from dashboard.mistake_cards import fixed_cards, investigate
+from dashboard.stacking import go_on_top
 from dashboard.state import forget, go, parameter, recall, set_parameters, unlisted
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
@@ -32,6 +33,7 @@ from dashboard.views.fixes import (
     steps_sentence,
     stop_sentence,
 )
+from dashboard.views.stacks import beneath_sentence, stack_sentence, undone_sentence
 from dashboard.waiting import PATIENCE, clear_places, show_progress, while_running
 
 TARGETS_HEIGHT = 560
@@ -57,6 +59,14 @@ def decision(opened: Opened, fix: FixRecord) -> None:
     if fix.state == "kept":
         st.badge("Kept", icon=":material/check_circle:", color="blue")
         way_out("History", "history", {"project": opened.reference}, key="to-history")
+        st.button(
+            "Fix another on top",
+            key="on-top",
+            icon=":material/layers:",
+            help="What the model with this fix gets wrong, to be fixed from there.",
+            on_click=go_on_top,
+            args=(opened, fix.fix_id),
+        )
         return
     st.button("Discard", key="discard", icon=":material/delete:", on_click=discard, args=(opened, fix))
     st.button("Keep", key="keep", type="primary", icon=":material/check:", on_click=keep, args=(opened, fix))
@@ -71,6 +81,7 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
     harm = harm_sentence(fix)
     if harm is not None:
         st.warning(harm, icon=":material/trending_down:")
+    stacked(opened, fix)
     example_side, proof_side = st.columns([1, 2], gap="large")
     with example_side:
         before_and_after(opened, fix)
@@ -103,7 +114,7 @@ def before_and_after(opened: Opened, fix: FixRecord) -> None:
                 fixed_cards(opened, fix),
                 caption="What became of each prediction",
                 kind=opened.project.kind,
-                on_open=lambda example_id: investigate(opened, example_id),
+                on_open=lambda example_id: investigate(opened, example_id, fix.base),
             )
         return
     st.subheader("Before and after", anchor=False)
@@ -119,6 +130,26 @@ def before_and_after(opened: Opened, fix: FixRecord) -> None:
         kind=opened.project.kind,
         size=112,
     )
+
+
+def stacked(opened: Opened, fix: FixRecord) -> None:
+    """What a fix on top of others stands on, and what they did together; nothing of any other fix."""
+    beneath = beneath_sentence(fix)
+    if beneath is None:
+        return
+    undone = undone_sentence(fix)
+    if undone is not None:
+        st.warning(escaped(undone), icon=":material/undo:")
+    with st.container(border=True, key="stack-of-fix"):
+        st.markdown(f":material/layers: {escaped(beneath)}")
+        st.markdown(escaped(stack_sentence(fix)))
+        way_out(
+            "Back to the fix before",
+            "preview",
+            {"project": opened.reference, "fix": fix.base},
+            key="fix-before",
+            icon=":material/undo:",
+        )
 
 
 def side_effects(opened: Opened, fix: FixRecord) -> None:
@@ -192,7 +223,16 @@ def job_of_url(opened: Opened) -> Job | None:
     if job is None or job.subject.get("project") != opened.reference:
         back = {
             name: parameter(name)
-            for name in ("project", "example", "examples", "method", "measurement", "ensemble", "tray")
+            for name in (
+                "project",
+                "example",
+                "examples",
+                "method",
+                "measurement",
+                "ensemble",
+                "base",
+                "tray",
+            )
         }
         stop_with(
             "This preview is no longer running: the server was restarted, or it is from long ago. Suggest & preview "

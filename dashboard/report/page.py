@@ -14,6 +14,7 @@ from attribution.projects import FixRecord, Project
 from dashboard.report.sections import belief, changes, cost, mistake, outcome, reasons
 from dashboard.views.accuracy import percent, points
 from dashboard.views.fixes import controls_sentence, harm_sentence, steps_sentence, subject
+from dashboard.views.stacks import beneath_sentence, stack_sentence
 
 LARGEST = 6_000_000
 """Bytes of a page; pictures are thumbnails and lists are cut, so that mail takes it."""
@@ -62,6 +63,7 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
 <p class="eyebrow">{escape(project.title)} · {escape(subject(fix))}</p>
 <h1>{escape(title)}</h1>
 <p class="lead"><b>{escape(steps_sentence(fix))}</b> {escape(controls_sentence(fix))}</p>
+{_stacked(fix)}
 {_harm(fix)}
 {_figures(fix)}
 </header>
@@ -80,6 +82,12 @@ Made with Tracefix from {escape(fix.fix_id)}, {escape(_day(fix))}. This page is 
 def _harm(fix: FixRecord) -> str:
     harm = harm_sentence(fix)
     return "" if harm is None else f'<p class="warning"><b>Warning.</b> {escape(harm)}</p>'
+
+
+def _stacked(fix: FixRecord) -> str:
+    """What the fix stands on, and what all of them did together; nothing where it starts from the original model."""
+    beneath = beneath_sentence(fix)
+    return "" if beneath is None else f"<p>{escape(beneath)} {escape(stack_sentence(fix))}</p>"
 
 
 def _figures(fix: FixRecord) -> str:
@@ -142,7 +150,8 @@ def _recipe(project: Project, fix: FixRecord) -> str:
         *([("Note", fix.note)] if fix.note else []),
     ]
     rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in facts)
-    command = escape(replay_command(project.name, fix))
+    stack = [*(project.history.stack(fix.base) if fix.base else []), fix]
+    command = "\n".join(escape(replay_command(project.name, part)) for part in stack)
     return f'<table class="facts">{rows}</table><pre class="command">{command}</pre>'
 
 

@@ -282,14 +282,14 @@ def _effects(project: Project, fix: FixRecord, title: str, ids: list[str], empty
     cards = []
     for example_id in [found for found in ids if found in known][:MOST_EFFECTS]:
         example = project.example("test", example_id)
-        now = (
-            example["true"]
+        before, now = (
+            (fix.newly_fixed_from.get(example_id, example["predicted"]), example["true"])
             if example_id in fix.newly_fixed
-            else fix.newly_broken_as.get(example_id, "another class")
+            else (example["true"], fix.newly_broken_as.get(example_id, "another class"))
         )
         cards.append(
             f"{shown(project.kind, example['input'], f'Test example {example_id}')}"
-            f'<p class="small">“{escape(example["predicted"])}” → <b>“{escape(now)}”</b></p>'
+            f'<p class="small">“{escape(before)}” → <b>“{escape(now)}”</b></p>'
             f'<p class="id small muted">{escape(example_id)}</p>'
         )
     if not cards:

@@ -17,9 +17,12 @@ MATRIX_CLASSES = 20
 """A larger confusion matrix is unreadable: the classes with the most errors are shown."""
 
 
-def misprediction_table(project: Project) -> pd.DataFrame:
-    """Wrongly predicted test examples by id, worst loss first: true, predicted (names), confidence, loss (nats)."""
-    predictions = project.predictions("test")
+def misprediction_table(project: Project, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Wrongly predicted test examples by id, worst loss first: true, predicted (names), confidence, loss (nats).
+
+    Args:
+        predictions: of the test set, as `Project.predictions` has them.
+    """
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     wrong = wrong.sort_values("loss", ascending=False, kind="stable")
     names = np.asarray(project.class_names, dtype=object)
@@ -70,12 +73,11 @@ def sorted_by(table: pd.DataFrame, key: str | None, descending: bool) -> pd.Data
     return table.sort_values(key, ascending=not descending, kind="stable")
 
 
-def confusion_counts(project: Project) -> tuple[list[str], list[list[int]]]:
+def confusion_counts(project: Project, predictions: pd.DataFrame) -> tuple[list[str], list[list[int]]]:
     """Class names and counts[i][j] of test examples of class i predicted as j.
 
     With more than `MATRIX_CLASSES` classes, those that take part in the most errors, in class order.
     """
-    predictions = project.predictions("test")
     names = project.class_names
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (predictions["label"].to_numpy(), predictions["predicted"].to_numpy()), 1)

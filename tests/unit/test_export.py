@@ -5,37 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from safetensors.torch import load_file
 
-from attribution import Engine, prepare
+from attribution import Engine
 from attribution.errors import Cancelled, ProjectError, UsageError
 from attribution.fixing import STRATEGIES, export_fix, read_edits, replay_command
 from attribution.fixing.command import edit_rows
 from attribution.progress import Reporter
-from attribution.projects import Edit, FixRecord, Manifest, Project, TransformersSource, create_project
+from attribution.projects import Edit, FixRecord, Project
 from tests.command_line import CommandLine
-from tests.unit.tiny_models import WORDS, settled, small_bert, word_tokenizer
-
-IN_A_FRESH_PROCESS = """
-import json, sys, torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-folder, text = sys.argv[1:]
-model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
-tokens = AutoTokenizer.from_pretrained(folder, local_files_only=True)(text, return_tensors="pt")
-with torch.no_grad():
-    chances = model(**tokens).logits.softmax(dim=1)[0]
-assert not any(name.split(".")[0] in ("attribution", "dashboard") for name in sys.modules)
-print(json.dumps({model.config.id2label[n]: p for n, p in enumerate(chances.tolist())}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -65,43 +49,6 @@ def kept(engine: Engine, test_id: str, **choices: object) -> FixRecord:
     record = engine.fix(test_id, seed=3, **choices)  # type: ignore[arg-type]
     engine.project.history.save(record)
     return record
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """A small BERT with its tokenizer: a transformers project, prepared."""
-    directory = tmp_path_factory.mktemp("texts")
-    torch.manual_seed(0)
-    settled(small_bert()).save_pretrained(directory / "model")
-    word_tokenizer().save_pretrained(directory / "model")
-    random = torch.Generator().manual_seed(1)
-    words = [
-        " ".join(WORDS[int(n)] for n in torch.randint(2, len(WORDS), (5,), generator=random))
-        for _ in range(30)
-    ]
-    table = pd.DataFrame({"text": words, "label": [f"LABEL_{n % 3}" for n in range(30)]})
-    table.to_csv(directory / "texts.csv", index=False)
-    source = TransformersSource(model="model", train="texts.csv", test="texts.csv", text_column="text")
-    project = create_project(directory, Manifest(name="texts", title="Texts", source=source))
-    prepare(project, device="cpu")
-    return Engine(project, device="cpu")
-
-
-def test_a_transformers_model_gives_the_previewed_probabilities_with_transformers_alone(
-    texts: Engine, tmp_path: Path
-) -> None:
-    wrong = texts.project.mispredictions()[0]
-    fix = kept(texts, wrong["id"], top=5)
-    assert fix.after != fix.before
-    exported = export_fix(texts, fix.fix_id, tmp_path / "out")
-    assert exported.difference == 0
-    assert {"config.json", "tokenizer.json", "model.safetensors", "edits.csv", "README.txt"} <= set(
-        exported.files
-    )
-    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, tmp_path / "out", wrong["input"]]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"HF_HUB_OFFLINE": "1"})
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == pytest.approx(fix.after.probabilities, abs=1e-5)
 
 
 def test_weights_of_any_other_model_load_into_it(engine: Engine, fix: FixRecord, tmp_path: Path) -> None:

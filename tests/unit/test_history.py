@@ -9,40 +9,8 @@ from pathlib import Path
 import pytest
 
 from attribution.errors import NotFoundError, ProjectError
-from attribution.projects import FixRecord, History
-from attribution.projects.records import Belief, CurvePoint
-
-
-def record(fix_id: str, created: str = "2026-01-01T00:00:00+00:00") -> FixRecord:
-    return FixRecord(
-        fix_id=fix_id,
-        created=created,
-        project="p",
-        test_id="t1",
-        true="cat",
-        strategy="helpers",
-        method="tracin",
-        measurement="margin",
-        edits=[],
-        train_ids=["a"],
-        seed=0,
-        device="cpu",
-        learning_rate=0.1,
-        max_steps=50,
-        before=Belief(predicted="dog", probabilities={"cat": 0.4, "dog": 0.6}),
-        after=Belief(predicted="cat", probabilities={"cat": 0.7, "dog": 0.3}),
-        fixed=True,
-        steps=2,
-        seconds=0.1,
-        probability_per_step=[CurvePoint(step=0, true=0.4, predicted_before=0.6)],
-        accuracy_before=0.9,
-        accuracy_after=0.91,
-        accuracy_interval=(-0.01, 0.03),
-        per_class=[],
-        newly_fixed=[],
-        newly_broken=[],
-        controls=[],
-    )
+from attribution.projects import History
+from tests.unit.fix_records import record
 
 
 def test_previews_are_found_by_id_but_not_listed_until_kept(tmp_path: Path) -> None:

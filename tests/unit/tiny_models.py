@@ -167,11 +167,11 @@ def settled(model: nn.Module, seed: int = 3) -> nn.Module:
     return model.eval()
 
 
-def trained_mlp(seed: int = 0) -> Task:
+def trained_mlp(seed: int = 0, test: int = TEST) -> Task:
     """A small MLP with three checkpoints of a short run, and some test errors; other seeds start from other weights."""
     torch.manual_seed(0)
-    inputs = torch.randn(TRAIN + TEST, 5)
-    classes = (inputs[:, :3] + 0.7 * torch.randn(TRAIN + TEST, 3)).argmax(dim=1).tolist()
+    inputs = torch.randn(TRAIN + test, 5)
+    classes = (inputs[:, :3] + 0.7 * torch.randn(TRAIN + test, 3)).argmax(dim=1).tolist()
     if seed:
         torch.manual_seed(seed)
     model = settled(mlp())
