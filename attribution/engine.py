@@ -83,7 +83,9 @@ class Engine:
         self._ensemble: list[Run] | None = None
         self._patched = PatchedModels()
         self._lock = threading.RLock()
-        self._remembered: OrderedDict[tuple[str, str, str, bool, bool, bool], Explanation] = OrderedDict()
+        self._remembered: OrderedDict[tuple[tuple[str, ...], str, str, bool, bool, bool], Explanation] = (
+            OrderedDict()
+        )
 
     @property
     def _loaded(self) -> Loaded:
@@ -115,16 +117,16 @@ class Engine:
             MissingRequirementError: the method needs something this project lacks.
             NumericalError: a score is NaN or infinite, or a solve did not converge.
         """
-        chosen = self._method(method)
-        target = self._target(test_id, measurement)
-        key = (str(test_id), chosen.info.name, measurement, use_index, refine, ensemble)
-        with self._lock:
-            if key not in self._remembered or ".py:" in measurement:
-                queries = self._queries(chosen, [target], use_index, refine, ensemble, reporter)
-                example = self.project.example("test", test_id)
-                found = explained(self._run, chosen, [queries], [example], measurement, preliminary)
-                self._remember(key, found)
-            return self._remembered[key]
+        return self.explain_group(
+            [test_id],
+            method=method,
+            measurement=measurement,
+            use_index=use_index,
+            refine=refine,
+            ensemble=ensemble,
+            preliminary=preliminary,
+            reporter=reporter,
+        )
 
     def explain_group(
         self,
@@ -141,26 +143,15 @@ class Engine:
         """Score all training examples for a measurement of several test examples together, by the mean of their scores.
 
         Its culprits and helpers are the common ones: those first that are among the 20 strongest of the most test
-        examples. One test example alone is explained as by `explain`.
+        examples. Of a single one it is what `explain` says.
 
         Raises:
             As `explain`; UsageError: no test example.
         """
         ids = distinct(test_ids)
-        if len(ids) == 1:
-            return self.explain(
-                ids[0],
-                method=method,
-                measurement=measurement,
-                use_index=use_index,
-                refine=refine,
-                ensemble=ensemble,
-                preliminary=preliminary,
-                reporter=reporter,
-            )
         chosen = self._method(method)
         targets = [self._target(test_id, measurement) for test_id in ids]
-        key = ("\n".join(ids), chosen.info.name, measurement, use_index, refine, ensemble)
+        key = (tuple(ids), chosen.info.name, measurement, use_index, refine, ensemble)
         with self._lock:
             if key not in self._remembered or ".py:" in measurement:
                 starts = range(0, len(targets), _PORTION)
@@ -179,7 +170,9 @@ class Engine:
                 ]
                 examples = [self.project.example("test", test_id) for test_id in ids]
                 found = explained(self._run, chosen, portions, examples, measurement, preliminary)
-                self._remember(key, found)
+                self._remembered[key] = found
+                while len(self._remembered) > _REMEMBERED:
+                    self._remembered.popitem(last=False)
             return self._remembered[key]
 
     def explain_stage(
@@ -463,11 +456,6 @@ class Engine:
         lengths = np.sqrt(np.maximum(own, 0))
         result: NDArray[np.float64] = influence / np.maximum(lengths, 1e-6 * lengths.max(initial=1e-30))
         return result
-
-    def _remember(self, key: tuple[str, str, str, bool, bool, bool], explanation: Explanation) -> None:
-        self._remembered[key] = explanation
-        while len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
 
     def _target(self, test_id: str, measurement: str) -> Target:
         position = self.project.position("test", test_id)

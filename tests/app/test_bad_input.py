@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from attribution.projects import Project
 from tests.app.drawn_pages import OpenPage, shown, until_shown
 
-PAGES = ["mispredictions", "investigate", "preview", "history"]
+PAGES = ["mispredictions", "investigate", "group", "preview", "history"]
 
 
 def words(app: AppTest) -> str:

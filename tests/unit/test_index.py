@@ -88,6 +88,12 @@ def test_the_strongest_of_a_compressed_index_are_the_strongest_of_all(
         best = [set(np.argsort(-np.abs(scores))[:50].tolist()) for scores in (exact, listed)]
         found.append(len(best[0] & best[1]) / 50)
     assert np.mean(found) >= 0.99
+    group = [row["id"] for row in project.mispredictions()[:10]]
+    exact, listed = engine.explain_group(group, use_index=False), engine.explain_group(group)
+    for ours, theirs in ((listed.culprits(20), exact.culprits(20)), (listed.helpers(20), exact.helpers(20))):
+        counts = {card["id"]: card["explains"] for card in theirs}
+        same = [counts[card["id"]] == card["explains"] for card in ours if card["id"] in counts]
+        assert len(same) >= 18 and np.mean(same) >= 0.8
 
 
 def test_a_flipped_byte_is_noticed_and_named(tmp_path: Path) -> None:
