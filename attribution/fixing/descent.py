@@ -25,7 +25,7 @@ STAYS = 2
 HALVINGS = 8
 """How finely the last step of an ascent is shortened to end below its cap."""
 
-StopReason = Literal["reached", "steps", "guard", "cap"]
+StopReason = Literal["reached", "steps", "guard", "cap", "best"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Descent:
 
     ``stopped`` is why there was no further step: all targets were ``reached`` and stayed so for `STAYS` more steps,
     the ``steps`` were used up, another one would have broken more than the ``guard`` allows, or the unlearned examples
-    are at their ``cap``.
+    are at their ``cap``. Of several targets that were never all reached for good, the ``best`` step is the last one:
+    the first after which the most were right; what came after is taken back.
     """
 
     model: nn.Module
@@ -117,6 +118,7 @@ def descend(
     patched = copy.deepcopy(model).eval()
     walk = _Walk(task, patched, objective, optimization or Optimization(), learning_rate)
     rows = [_probabilities(task, patched, target)]
+    best = _Best()
     stopped: StopReason = "steps"
     for step in range(max_steps):
         reporter(step / max_steps, f"{message}: step {step + 1} of at most {max_steps}")
@@ -133,12 +135,18 @@ def descend(
             stopped = "guard"
             break
         rows.append(row)
+        if len(target) > 1:
+            best.see(walk, len(rows) - 1, int(target.reached(row).sum()))
         if bool(target.reached(row).all()) and (at_cap or _stays(task, walk, target, step + 1)):
             stopped = "reached"
             break
         if at_cap:
             stopped = "cap"
             break
+    if not bool(target.reached(rows[-1]).all()) and best.state is not None and best.step < len(rows) - 1:
+        walk.restore(best.state)
+        del rows[best.step + 1 :]
+        stopped = "best"
     return Descent(patched, torch.stack(rows), target, stopped)
 
 
@@ -153,6 +161,19 @@ def _stays(task: Task, walk: _Walk, target: Target, step: int) -> bool:
             break
     walk.restore(here)
     return stays
+
+
+@dataclass
+class _Best:
+    """The first step after which the most targets were right, at least one, and the model there."""
+
+    count: int = 0
+    step: int = 0
+    state: _Snapshot | None = None
+
+    def see(self, walk: _Walk, step: int, count: int) -> None:
+        if count > self.count:
+            self.count, self.step, self.state = count, step, walk.snapshot()
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def carry_out(context: FixContext, request: FixRequest, reporter: Reporter) -> C
     strategy = request.strategy
     treatment = Treatment.of(project, strategy, request.edits)
     train_labels = project.predictions("train")["label"].to_numpy()
-    known = [true for true in target.true.tolist() if (train_labels == true).any()]
+    known = sorted(true for true in target.true.tolist() if (train_labels == true).any())
     sets = control_sets(
         treatment.positions,
         train_labels,

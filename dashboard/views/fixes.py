@@ -33,6 +33,11 @@ def stop_sentence(fix: FixRecord) -> str | None:
             "Stopped because the model does not believe the unlearned examples any more: choose more of them, or "
             "another strategy."
         )
+    if fix.stopped == "best":
+        return (
+            f"Further steps, up to {fix.max_steps}, were taken back: none left more right. Allow more steps, or "
+            "choose other examples or fewer predictions."
+        )
     if fix.stopped == "steps" and fix.fixed:
         right = "the prediction" if len(fix.test_ids) == 1 else "all predictions"
         return f"The steps ended with {right} right; whether that stays so is not known: allow more steps."

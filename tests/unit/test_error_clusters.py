@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from attribution import Engine
-from attribution.error_clusters import error_clusters, profile_cosines, telling_words
+from attribution.error_clusters import DAMPING, error_clusters, profile_cosines, telling_words
 from attribution.projects import Project
 
 
@@ -59,11 +59,13 @@ def test_members_of_a_cluster_have_common_culprits(engine: Engine) -> None:
 
 
 def test_cosines_are_those_of_the_last_layers_gradients_of_the_margins(engine: Engine) -> None:
-    """Oracle: autograd through a last layer that reads the stored representations."""
+    """Oracle: autograd through a last layer that reads the stored representations, whitened beforehand."""
     project = engine.project
     wrong = [project.position("test", row["id"]) for row in project.mispredictions()[:6]]
     stored = np.load(project.prepared_directory / "test_representations.npy").astype(np.float64)
-    inputs = torch.from_numpy(stored - stored.mean(axis=0))[wrong]
+    values, vectors = np.linalg.eigh(np.cov(stored.T, bias=True))
+    whitened = (stored - stored.mean(axis=0)) @ vectors / np.sqrt(values + DAMPING * values.mean())
+    inputs = torch.from_numpy(whitened)[wrong]
     table = project.predictions("test").iloc[wrong]
     gradients = []
     for row, label, predicted in zip(inputs, table["label"], table["predicted"], strict=True):
@@ -99,9 +101,11 @@ def test_telling_words_are_common_here_and_rare_elsewhere() -> None:
             "b": "a wooden script and the lighting",
             "c": "the best lighting",
             "d": "the best of the year",
-            "e": "the film",
+            "e": "the lighting, the lighting",
         }
+        | {str(number): "nothing but the words" for number in range(25)}
     )
     assert telling_words(texts, ["a", "b"]) == ["wooden"]
     assert telling_words(texts, ["c", "d"]) == ["best"]
-    assert telling_words(texts, list(texts.index)) == ["best", "lighting", "wooden"]
+    assert telling_words(texts, ["c", "d", "e"]) == ["best", "lighting"], "rarer elsewhere first"
+    assert telling_words(texts, ["a", "e"]) == [], "all have the article"
