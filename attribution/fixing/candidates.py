@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attribution.errors import UsageError
 from attribution.explanation import Explanation
+from attribution.fixing.strategies import SHORT_LIST
 from attribution.projects import Edit, Project
 from attribution.projects.held_out import HeldOut
 
@@ -79,8 +81,16 @@ class Pool:
     doubtful: list[int]
 
     @classmethod
-    def of(cls, explanation: Explanation, held_out: HeldOut | None) -> Pool:
-        """A rightly labelled example is neither relabelled nor taken out; a wrongly labelled one is no helper."""
+    def of(
+        cls,
+        explanation: Explanation,
+        held_out: HeldOut | None,
+        relative: NDArray[np.floating] | None = None,
+    ) -> Pool:
+        """A rightly labelled example is neither relabelled nor taken out; a wrongly labelled one is no helper.
+
+        Helpers are put in the order of ``relative`` scores (n_train,), as for `suggested_edits`, where these are given.
+        """
         project, scores = explanation.project, explanation.scores
         table = project.predictions("train")
         labels = table["label"].to_numpy()
@@ -98,7 +108,7 @@ class Pool:
         helping = [p for p in up if of_true[p]]
         return cls(
             suspects=[p for p in down[:STRONGEST] if wrong[p]],
-            helpers=([p for p in helping if not unsure[p]] or helping)[:STRONGEST],
+            helpers=_by_relative([p for p in helping if not unsure[p]] or helping, relative),
             doubtful=[p for p in down[:REMOVED] if doubted[p]],
         )
 
@@ -130,6 +140,15 @@ class Pool:
                 "mislabelled. Try another method, or choose training examples yourself."
             )
         return sorted(found, key=lambda candidate: candidate.size)
+
+
+def _by_relative(helpers: Sequence[int], relative: NDArray[np.floating] | None) -> list[int]:
+    """The strongest helpers, those first that move the prediction most for what else they move."""
+    if relative is None:
+        return list(helpers[:STRONGEST])
+    short = np.array(helpers[: SHORT_LIST * SIZES[-1]], dtype=np.int64)
+    found: list[int] = short[np.argsort(relative[short], kind="stable")].tolist()
+    return found
 
 
 def _within(sizes: Sequence[int], members: Sequence[int]) -> list[int]:

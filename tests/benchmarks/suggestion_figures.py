@@ -4,7 +4,9 @@ Prints, and writes to docs/suggestion.json: how well planted errors are told fro
 suggestions do beside the ten strongest helpers; what accepting all of them repairs; whether members chosen adaptively
 do better than those of the explanation's order.
 
-    python tests/benchmarks/suggestion_figures.py [--fashion PROJECT] [--every N]
+    python tests/benchmarks/suggestion_figures.py [--parts digits fashion] [--projects DIR] [--every N]
+
+Parts that are not asked for stay as they are in the file.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from attribution.held_out import hold_out
 from attribution.progress import SILENT
 from attribution.projects import Edit, FixRecord
 from attribution.projects.held_out import CLEAR, UNLIKELY, HeldOut
+from dashboard.opening import open_prepared
 from sample_models import digits
 
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "suggestion.json"
@@ -349,12 +352,13 @@ def orders(engine: Engine, every: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fashion", type=Path, help="a prepared fashion project, for suggestions on it too")
-    parser.add_argument("--every", type=int, default=12, help="of its mispredictions, each so-many-th")
+    parser.add_argument("--parts", nargs="+", choices=["digits", "fashion"], default=["digits", "fashion"])
+    parser.add_argument("--projects", type=Path, help="where a prepared fashion project is or is to be")
+    parser.add_argument("--every", type=int, default=12, help="of fashion's mispredictions, each so-many-th")
     options = parser.parse_args()
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
-        for share in SHARES:
+        for share in SHARES if "digits" in options.parts else ():
             directory = Path(scratch) / f"digits-{share}"
             digits.create(directory, flipped=share)
             prepare(Project.open(directory), device="cpu")
@@ -365,10 +369,10 @@ def main() -> None:
                 "suggestions": suggestions(engine, 1),
                 "orders": orders(engine, 2),
             }
-    if options.fashion is not None:
-        engine = Engine(Project.open(options.fashion), device="cpu")
-        engine.propose(engine.project.mispredictions()[0]["id"])  # so that label beliefs are there
-        result["fashion"] = {"suggestions": suggestions(engine, options.every)}
+        if "fashion" in options.parts:
+            engine = Engine(open_prepared("fashion", options.projects or Path(scratch)), device="cpu")
+            engine.propose(engine.project.mispredictions()[0]["id"])  # so that label beliefs are there
+            result["fashion"] = {"suggestions": suggestions(engine, options.every)}
     OUTPUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 
