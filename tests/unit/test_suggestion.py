@@ -199,6 +199,30 @@ def test_a_suggested_fix_is_recorded_with_reasons_and_replayed_exactly(engine: E
     Treatment.of(engine.project, fix.strategy, fix.edits)
 
 
+def test_a_suggestion_on_top_of_a_fix_starts_from_its_model(engine: Engine) -> None:
+    wrong = engine.project.mispredictions()
+    first = engine.fix(wrong[-1]["id"], controls=False)
+    engine.project.history.save(first, state="kept")
+    table = engine.predictions(first.fix_id)
+    left = [row["id"] for row in wrong if table.loc[row["id"], "label"] != table.loc[row["id"], "predicted"]]
+    fix = engine.fix(left[-1], strategy="suggest", base=first.fix_id, controls=False)
+    assert fix.suggestion and fix.base == first.fix_id
+    assert fix.accuracy_before == pytest.approx(first.accuracy_after)
+    with pytest.raises(UsageError, match="predicted right"):
+        engine.propose(wrong[-1]["id"], base=first.fix_id)
+
+
+def test_helpers_of_little_other_effect_come_first(engine: Engine) -> None:
+    explanation = engine.explain(engine.project.mispredictions()[0]["id"])
+    held_out = engine.project.held_out
+    plain = Pool.of(explanation, held_out)
+    relative = np.zeros(len(explanation.scores))
+    relative[plain.helpers[4]], relative[plain.helpers[-1]] = -1, -2
+    ordered = Pool.of(explanation, held_out, relative)
+    assert ordered.helpers[0] == plain.helpers[4] and len(ordered.helpers) == 30
+    assert ordered.suspects == plain.suspects
+
+
 def test_the_guard_holds_while_sets_are_tried(engine: Engine) -> None:
     test_id = engine.project.mispredictions()[0]["id"]
     fix = engine.fix(test_id, strategy="suggest", guard=1, controls=False)
