@@ -23,10 +23,12 @@ from attribution.fixing import (
     FixSettings,
     PatchedModels,
     Replayed,
+    Suggestion,
     check_strategy,
     run_fix,
     run_replay,
     strategy_of,
+    suggest,
     suggested_edits,
 )
 from attribution.fixing.context import FixContext
@@ -327,6 +329,59 @@ class Engine:
         relative = self._relative(explanation) if strategy == "helpers" else None
         return suggested_edits(self.project, explanation, strategy=strategy, top=top, relative=relative)
 
+    def propose(
+        self,
+        test_id: str | Sequence[str],
+        *,
+        method: str | None = None,
+        measurement: str = "margin",
+        ensemble: bool = False,
+        steps: int = FixSettings.steps,
+        seed: int = FixSettings.seed,
+        guard: int | None = FixSettings.guard,
+        base: str | None = None,
+        reporter: Reporter = SILENT,
+    ) -> Suggestion:
+        """The smallest set of edits, of all strategies, that fixes a test example, or several, with the least harm.
+
+        Every set is tested by the steps that `fix` takes. Harm is measured on training examples; only a ``guard`` looks
+        at test predictions.
+
+        Raises:
+            As `fix`.
+        """
+        ids = distinct([test_id] if isinstance(test_id, str) else test_id)
+        name = method or default_method(self.facts)
+        with self._lock:
+            explanation = self.explain_group(
+                ids,
+                method=name,
+                measurement=measurement,
+                ensemble=ensemble,
+                reporter=reporter.share(0.0, 0.2),
+            )
+            request = FixRequest(
+                positions=[self.project.position("test", one) for one in ids],
+                strategy=FixSettings.strategy,
+                edits=[],
+                method=name,
+                measurement=measurement,
+                max_steps=steps,
+                seed=seed,
+                guard=guard,
+                controls=False,
+            )
+            held_out = self._run.held_out(reporter)
+            context = self._patched.context(FixContext.of(self._run), base, reporter.share(0.2, 0.3))
+            return suggest(
+                context,
+                explanation,
+                held_out,
+                request,
+                reporter.share(0.3, 1.0),
+                relative=self._relative(explanation),
+            )
+
     def fix(
         self,
         test_id: str | Sequence[str],
@@ -372,6 +427,7 @@ class Engine:
         ids = distinct([test_id] if isinstance(test_id, str) else test_id)
         positions = [self.project.position("test", one) for one in ids]
         name = method or default_method(self.facts)
+        reasons: list[str] = []
         with self._lock:
             check_strategy(strategy)
             if edits is not None:
@@ -382,6 +438,24 @@ class Engine:
                         "The strategy 'test' trains on the test example itself: leave --train-ids out."
                     )
                 edits = []
+            elif strategy == "suggest":
+                if train_ids is not None:
+                    raise UsageError(
+                        "The strategy 'suggest' chooses training examples itself: leave --train-ids out."
+                    )
+                proposal = self.propose(
+                    ids,
+                    method=name,
+                    measurement=measurement,
+                    ensemble=ensemble,
+                    steps=steps,
+                    seed=seed,
+                    guard=guard,
+                    base=base,
+                    reporter=reporter.share(0.0, 0.6),
+                )
+                edits, strategy, reasons = proposal.edits, proposal.strategy, proposal.reasons
+                reporter = reporter.share(0.5, 1.0)
             else:
                 explanation = self.explain_group(
                     ids,
@@ -406,7 +480,8 @@ class Engine:
                 controls=controls,
             )
             context = self._patched.context(FixContext.of(self._run), base, reporter.share(0.2, 0.4))
-            return run_fix(context, request, reporter.share(0.2 if base is None else 0.4, 1.0))
+            record = run_fix(context, request, reporter.share(0.2 if base is None else 0.4, 1.0))
+            return record.model_copy(update={"suggestion": reasons})
 
     def predictions(self, base: str | None = None, *, reporter: Reporter = SILENT) -> pd.DataFrame:
         """Predictions of the test set by the model with the fix ``base``, as `Project.predictions` has the original's.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attribution.common import common_order, explained_counts
 from attribution.projects import Project
+from attribution.projects.held_out import HeldOut
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEAR_DUPLICATE_COSINE = 0.998
 """Representations at least this similar are shown as near duplicates of one another."""
@@ -32,6 +36,8 @@ class Explanation:
         representations: (n_train, D) or None; used to group near duplicates.
         others: further test examples that were explained together with it: ``scores`` are then means over all of them.
         each: the scores (Q, n_train) of each of the Q test examples; None where ``scores`` are those of the only one.
+        held_out: what a model that was not shown them says of the training labels; without it, the trained model
+            itself says which look wrong.
     """
 
     project: Project
@@ -43,6 +49,7 @@ class Explanation:
     seconds: dict[str, float]
     trust: dict[str, Any]
     representations: NDArray[np.float32] | None = field(default=None, repr=False)
+    held_out: HeldOut | None = field(default=None, repr=False)
     others: list[dict[str, Any]] = field(default_factory=list)
     each: NDArray[np.float32] | None = field(default=None, repr=False)
 
@@ -103,7 +110,7 @@ class Explanation:
         cards = []
         for position, card in zip(positions, described, strict=True):
             row = predictions.iloc[position]
-            suspected = int(row["predicted"]) != int(row["label"])
+            suspected, instead, believed = self._judged(position, row)
             cards.append(
                 {
                     **card,
@@ -111,13 +118,24 @@ class Explanation:
                     "position": position,
                     "predicted": names[int(row["predicted"])],
                     "suspected_label_error": suspected,
-                    "suggested_label": names[int(row["predicted"])] if suspected else None,
+                    "suggested_label": names[instead] if suspected else None,
+                    "held_out_probability": believed,
                     "duplicate_of": None,
                     **({} if explained is None else {"explains": int(explained[position])}),
                 }
             )
         self._mark_duplicates(cards)
         return cards
+
+    def _judged(self, position: int, row: pd.Series) -> tuple[bool, int, float | None]:
+        """Whether a label looks wrong, what it should be, and its probability for a model that was not shown it."""
+        if self.held_out is None:
+            return int(row["predicted"]) != int(row["label"]), int(row["predicted"]), None
+        return (
+            bool(self.held_out.mislabelled[position]),
+            int(self.held_out.best[position]),
+            float(self.held_out.of_label[position]),
+        )
 
     def _mark_duplicates(self, cards: list[dict[str, Any]]) -> None:
         """Name, for each card, the first stronger card that it nearly repeats."""

@@ -24,6 +24,7 @@ from attribution.curvature.store import FITTED_ON
 from attribution.devices import check_precision, resolve_device
 from attribution.display import example_table
 from attribution.errors import MissingRequirementError, ProjectError, UsageError
+from attribution.held_out import store_held_out
 from attribution.index import GradientIndex, IndexBuilder, IndexPlan, plan_index
 from attribution.measurements import one_line
 from attribution.methods import ProjectFacts, default_method, method_named
@@ -158,8 +159,12 @@ class _Preparation:
         for done, number in enumerate(points):
             share = report.share(0.25 + 0.74 * done / len(points), 0.25 + 0.74 * (done + 1) / len(points))
             builder.build(trajectory.point(number), share)
-        logits = GradientIndex(ledger).array(facts.final, "logits")
+        index = GradientIndex(ledger)
+        logits = index.array(facts.final, "logits")
         train_table = prediction_table(task, "train", logits, labels_of(task, "train"))
+        if facts.head is not None:
+            labels = train_table["label"].to_numpy()
+            store_held_out(index, facts.final, labels, len(task.class_names), report.share(0.99, 1.0))
         _write_table(train_table, self._directory / "train_predictions.parquet")
 
         stored = [*self._directory.glob("*.parquet"), *self._directory.glob(f"{FROZEN}/*.npy")]

@@ -15,11 +15,13 @@ from torch import Tensor
 from attribution.batches import gradient_batch_size, labels_of, load_weights
 from attribution.curvature import CurvatureStore
 from attribution.frozen import frozen_alike
+from attribution.held_out import store_held_out
 from attribution.index import GradientIndex, IndexBuilder
 from attribution.methods import Method, ProjectFacts
 from attribution.preparation import INDEX
 from attribution.progress import Reporter
 from attribution.projects import Project
+from attribution.projects.held_out import HeldOut
 from attribution.projects.ledger import Ledger
 from attribution.projects.locking import exclusive
 from attribution.query import Loaded
@@ -76,6 +78,23 @@ class Run:
             return None
         stored: NDArray[np.float32] = self.loaded.index.representations(self.facts.final).numpy()
         return stored
+
+    def held_out(self, reporter: Reporter) -> HeldOut | None:
+        """How probable each training label is for a model that was not shown it; None where there is no last layer.
+
+        Computed when it is first asked for, then stored beside the index.
+
+        Raises:
+            NumericalError: the last layer could not be fitted.
+            ProjectError: the folder cannot be written.
+        """
+        if self.project.held_out is None and self.facts.head is not None:
+            with exclusive(self.project.directory, reporter):
+                loaded = self.loaded
+                loaded.index.ledger.reload()
+                classes = len(loaded.task.class_names)
+                store_held_out(loaded.index, self.facts.final, loaded.train_labels.numpy(), classes, reporter)
+        return self.project.held_out
 
 
 def own_run(project: Project, task: Task, device: torch.device | str) -> Run:

@@ -77,6 +77,7 @@ def explained(
             representations=run.representations(),
             others=list(examples[1:]),
             each=each.to(torch.float32).numpy() if len(examples) > 1 else None,
+            held_out=run.held_out(query.reporter),
         )
 
     exact = not method.from_gradients or not query.use_index or run.loaded.index.exact

@@ -25,6 +25,7 @@ def cards(described: list[dict[str, Any]], class_names: list[str], predictions: 
                 input=card["input"],
                 suspected=card["suspected_label_error"],
                 suggested=card["suggested_label"],
+                believed=_probability(card.get("held_out_probability")),
                 duplicate_of=card["duplicate_of"],
                 copies=sum(other["duplicate_of"] == card["id"] for other in described),
                 planted=planted if planted != card["label"] else None,
@@ -32,3 +33,10 @@ def cards(described: list[dict[str, Any]], class_names: list[str], predictions: 
             )
         )
     return result
+
+
+def _probability(value: float | None) -> str | None:
+    """In two decimals; below a hundredth that is not said as zero."""
+    if value is None:
+        return None
+    return "< .01" if value < 0.01 else f"= {value:.2f}".replace("0.", ".", 1)

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
     from attribution.projects import FixRecord, Project
 
+_CHOOSING = {
+    "test": "trains on the test example itself",
+    "suggest": "chooses training examples itself",
+}
+"""Strategies that take no training examples from the user."""
+
 
 def mispredictions(
     context: typer.Context,
@@ -218,9 +224,9 @@ def fix(
     given = None if edits is None else read_edits(edits)
     with working() as reporter:
         check_strategy(strategy)  # better said now than after minutes of preparing
-        if strategy == "test" and (chosen or top is not None):
+        if strategy in _CHOOSING and (chosen or top is not None):
             raise UsageError(
-                "The strategy 'test' trains on the test example itself: leave --top and --train-ids out."
+                f"The strategy '{strategy}' {_CHOOSING[strategy]}: leave --top and --train-ids out."
             )
         ready, rest = opened(project, place(context, projects), reporter)
         _check_ids(ready, test_ids)
@@ -348,6 +354,8 @@ def _show_fix(record: FixRecord) -> None:
     stop = stop_sentence(record)
     if stop is not None:
         print_line(stop)
+    for reason in record.suggestion:
+        print_line(reason)
     print_line(
         f"Test accuracy {percent(record.accuracy_before, 2)} -> {percent(record.accuracy_after, 2)}"
         f"{significance(record)}; "

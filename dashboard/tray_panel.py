@@ -14,6 +14,9 @@ from dashboard.explaining import Question, start_fix
 from dashboard.state import go, listed
 from dashboard.tray import FixTray, encoded
 
+USUAL_STRATEGY = "suggest"
+"""What the button does where nothing is chosen, as its name says."""
+
 BAR = """<style>
 div:has(> .st-key-tray-bar) { display: none; }
 @media (max-width: 640px) {
@@ -140,7 +143,7 @@ def _recipe() -> FixSettings:
         st.radio(
             "Strategy, where nothing is chosen",
             list(STRATEGIES),
-            index=list(STRATEGIES).index(FixSettings.strategy),
+            index=list(STRATEGIES).index(USUAL_STRATEGY),
             captions=list(STRATEGIES.values()),
             key="recipe-strategy",
             persist_state="session",
@@ -167,7 +170,7 @@ def _chosen_recipe() -> FixSettings:
     """The recipe as its widgets stand, also inside a callback, whose arguments would be those of the last run."""
     state = st.session_state
     return FixSettings(
-        strategy=state.get("recipe-strategy") or FixSettings.strategy,
+        strategy=state.get("recipe-strategy") or USUAL_STRATEGY,
         top=int(state.get("recipe-top") or FixSettings.top),
         steps=int(state.get("recipe-steps") or FixSettings.steps),
         seed=int(state.get("recipe-seed") or FixSettings.seed),

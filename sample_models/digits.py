@@ -25,10 +25,13 @@ FLIPPED_SHARE = 0.1
 SEED = 0
 
 
-def create(directory: Path, reporter: Reporter = SILENT) -> None:
-    """Train the network (two seconds) and make a task-file project of it."""
+def create(directory: Path, reporter: Reporter = SILENT, *, flipped: float = FLIPPED_SHARE) -> None:
+    """Train the network (two seconds) and make a task-file project of it.
+
+    ``flipped`` is the share of training labels that are wrong on purpose.
+    """
     reporter(0.0, "Reading the digits")
-    data = splits()
+    data = splits(flipped)
     with building(directory) as place, cpu_threads(1):
         save_data(place, data)
         shutil.copyfile(recipe.__file__, place / "task.py")
@@ -57,7 +60,7 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
             Manifest(
                 name="digits",
                 title="Handwritten digits",
-                summary=f"Network of 6,570 parameters on 8x8 digits; {round(FLIPPED_SHARE * TRAIN_SIZE)} of "
+                summary=f"Network of 6,570 parameters on 8x8 digits; {round(flipped * TRAIN_SIZE)} of "
                 f"{TRAIN_SIZE:,} training labels are wrong on purpose.",
                 sample="digits",
                 source=TaskSource(file="task.py", function="build"),
@@ -74,10 +77,11 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
         )
 
 
-def splits() -> dict[str, np.ndarray]:
+def splits(share: float = FLIPPED_SHARE) -> dict[str, np.ndarray]:
     """Pixels (N, 8, 8) in 0..16, labels (N,), ids (N,) of both splits; training labels before flipping too.
 
-    An id is the row of the digit in scikit-learn's table, so that it means the same in every project.
+    ``share`` of the training labels are flipped. An id is the row of the digit in scikit-learn's table, so that it
+    means the same in every project.
     """
     digits = load_digits()
     random = np.random.default_rng(SEED)
@@ -89,7 +93,7 @@ def splits() -> dict[str, np.ndarray]:
         data[f"{split}_labels"] = digits.target[chosen].astype(np.int64)
         data[f"{split}_ids"] = np.array([f"digit-{row:04d}" for row in chosen])
     data["train_original_labels"] = data["train_labels"].copy()
-    flipped = random.choice(TRAIN_SIZE, round(FLIPPED_SHARE * TRAIN_SIZE), replace=False)
+    flipped = random.choice(TRAIN_SIZE, round(share * TRAIN_SIZE), replace=False)
     shift = random.integers(1, 10, len(flipped))
     data["train_labels"][flipped] = (data["train_labels"][flipped] + shift) % 10
     return data

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attribution.fixing.settings import STRATEGIES, FixSettings, check_strategy, strategy_of
     from attribution.fixing.stack import PatchedModels
     from attribution.fixing.strategies import suggested_edits
+    from attribution.fixing.suggestion import Suggestion, suggest
 
 _HOME = {
     "EDITS_FILE": "attribution.fixing.command",
@@ -38,6 +39,8 @@ _HOME = {
     "check_strategy": "attribution.fixing.settings",
     "strategy_of": "attribution.fixing.settings",
     "suggested_edits": "attribution.fixing.strategies",
+    "Suggestion": "attribution.fixing.suggestion",
+    "suggest": "attribution.fixing.suggestion",
 }
 
 __all__ = [
@@ -48,6 +51,7 @@ __all__ = [
     "FixSettings",
     "PatchedModels",
     "Replayed",
+    "Suggestion",
     "also_ids",
     "check_strategy",
     "edit_reasons",
@@ -58,6 +62,7 @@ __all__ = [
     "run_fix",
     "run_replay",
     "strategy_of",
+    "suggest",
     "suggested_edits",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -171,8 +172,17 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
     )
 
 
-def carry_out(context: FixContext, request: FixRequest, reporter: Reporter) -> CarriedOut:
+def carry_out(
+    context: FixContext,
+    request: FixRequest,
+    reporter: Reporter,
+    *,
+    worth_trying: Callable[[list[Recipe]], list[Recipe]] = list,
+) -> CarriedOut:
     """The fine-tuning of a fix alone, without controls and side effects: what replaying a recipe repeats.
+
+    Args:
+        worth_trying: which of the recipes that the line search knows to try; all of them for a fix.
 
     Raises:
         As `run_fix`.
@@ -213,7 +223,7 @@ def carry_out(context: FixContext, request: FixRequest, reporter: Reporter) -> C
         model,
         objective,
         target,
-        candidates(task, model, objective, target, optimization),
+        worth_trying(candidates(task, model, objective, target, optimization)),
         batch_of(task, "train", slices.watched).to(device),
         optimization=optimization,
         max_steps=request.max_steps,

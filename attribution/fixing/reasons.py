@@ -9,6 +9,7 @@ import numpy as np
 from attribution.explanation import Explanation
 from attribution.progress import SILENT, Reporter
 from attribution.projects import FixRecord, Project
+from attribution.projects.held_out import HeldOut
 
 if TYPE_CHECKING:
     from attribution.engine import Engine
@@ -33,14 +34,16 @@ def edit_reasons(project: Project, fix: FixRecord, explanation: Explanation | No
     Raises:
         NotFoundError: an edited example is no longer in the project.
     """
-    train, names = project.predictions("train"), project.class_names
+    train, names, held_out = project.predictions("train"), project.class_names, project.held_out
     reasons = []
     for edit in fix.edits:
         position = project.position("train", edit.train_id)
         row = train.iloc[position]
         label, predicted = int(row["label"]), int(row["predicted"])
         words = [_influence(explanation, position)] if explanation is not None else []
-        if label == predicted:
+        if held_out is not None:
+            words.append(_held_out(held_out, position, names))
+        elif label == predicted:
             words.append(f"the model agrees with its label '{names[label]}' (p = {row['confidence']:.2f})")
         else:
             words.append(
@@ -49,6 +52,15 @@ def edit_reasons(project: Project, fix: FixRecord, explanation: Explanation | No
             )
         reasons.append("; ".join(words))
     return reasons
+
+
+def _held_out(held_out: HeldOut, position: int, names: list[str]) -> str:
+    """What a model that was not shown its label says of it."""
+    label, best = int(held_out.labels[position]), int(held_out.best[position])
+    words = f"held out, the model gives its label '{names[label]}' p = {held_out.of_label[position]:.2g}"
+    if best != label:
+        words += f" and '{names[best]}' p = {held_out.probabilities[position, best]:.2g}"
+    return f"its label looks wrong: {words}" if held_out.mislabelled[position] else words
 
 
 def _influence(explanation: Explanation, position: int) -> str:

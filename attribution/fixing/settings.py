@@ -19,6 +19,7 @@ STRATEGIES = {
     "relabel": "trains a little on the culprits, relabelled to the true class",
     "unlearn": "takes the culprits back: a little ascent on their loss, up to a cap",
     "remove": "trains on a little without the culprits",
+    "suggest": "tries sets of culprits relabelled and of helpers, and takes the smallest with the least harm",
     "test": "trains on the test example itself: a control, the most that fine-tuning can do",
 }
 """What each strategy does, by name."""

@@ -61,6 +61,8 @@ def suggested_edits(
     check_strategy(strategy)
     if strategy == "test":
         return []
+    if strategy not in ACTIONS:
+        raise UsageError(f"The strategy '{strategy}' is not one ranking of examples: use Engine.propose.")
     trues = list(dict.fromkeys(str(example["true"]) for example in explanation.examples))
     if strategy == "relabel" and len(trues) > 1:
         raise UsageError(

@@ -27,6 +27,8 @@ from attribution.projects.stamps import unchanged
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attribution.projects.held_out import HeldOut
+
 PREPARED_FORMAT = 3
 _BASIC_COLUMNS = {"position", "label", "text", "image"}
 
@@ -37,6 +39,7 @@ class Project:
     def __init__(self, directory: Path, manifest: Manifest) -> None:
         self.directory = directory
         self.manifest = manifest
+        self._held_out: HeldOut | None = None
 
     @classmethod
     def open(cls, directory: str | Path) -> Project:
@@ -185,6 +188,16 @@ class Project:
     def predictions(self, split: str) -> pd.DataFrame:
         """Label, predicted class, confidence, loss (nats) and probabilities p_0.. of each example, by id."""
         return self._tables[f"{split}_predictions"]
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """How probable each training label is for a model that was not shown it; None until that is computed."""
+        if self._held_out is None:
+            from attribution.projects.held_out import stored_held_out
+
+            labels = self.predictions("train")["label"].to_numpy()
+            self._held_out = stored_held_out(self.prepared_directory / "index", labels)
+        return self._held_out
 
     @cached_property
     def _tables(self) -> _Tables:

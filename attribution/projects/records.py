@@ -155,6 +155,8 @@ class FixRecord(BaseModel):
     newly_fixed_from: dict[str, str] = Field(default_factory=dict)
     """What the newly fixed were predicted as before, by id; empty where that was by the original model."""
     controls: list[ControlRecord]
+    suggestion: list[str] = Field(default_factory=list)
+    """Why these edits were suggested, in sentences; empty where they were chosen otherwise."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of Tracefix and what it ran on; empty in histories from before they were recorded."""
     note: str = ""
@@ -204,6 +206,7 @@ class FixRecord(BaseModel):
             "newly_fixed": self.newly_fixed,
             "newly_broken": self.newly_broken,
             "stack": None if self.stack is None else self.stack.model_dump(mode="json"),
+            "suggestion": self.suggestion,
             "controls": [
                 {
                     "name": control.name,

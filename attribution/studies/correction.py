@@ -39,6 +39,9 @@ RANDOM = ("random_same_class", "random")
 ITSELF = "itself"
 """The selector of the strategy `test`, which takes no training example."""
 
+OWN_CHOICE = "suggest"
+"""The strategy that chooses by itself, from the first method's explanation: no other selector applies to it."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -93,7 +96,8 @@ def correction_study(
     if not wrong:
         raise UsageError("The model gets every test example right, so there is nothing to correct.")
     selectors = [*_methods(engine, methods), *RANDOM]
-    cells = [(s, selector) for s in strategies for selector in ([ITSELF] if s == "test" else selectors)]
+    able = {"test": [ITSELF], OWN_CHOICE: selectors[:1]}
+    cells = [(s, selector) for s in strategies for selector in able.get(s, selectors)]
     table: dict[str, dict[str, Any]] = {strategy: {} for strategy in strategies}
     for number, (strategy, selector) in enumerate(cells):
         share = reporter.share(number / len(cells), (number + 1) / len(cells))
@@ -106,6 +110,7 @@ def correction_study(
                     test_id,
                     strategy=strategy,
                     edits=edits,
+                    method=selector if strategy == OWN_CHOICE else None,
                     steps=steps,
                     seed=seed,
                     guard=guard,
@@ -147,7 +152,7 @@ def _spread(ids: Sequence[str], most: int) -> list[str]:
 def _edits(
     engine: Engine, test_id: str, strategy: str, selector: str, top: int, seed: int
 ) -> list[Edit] | None:
-    if selector == ITSELF:
+    if selector == ITSELF or strategy == OWN_CHOICE:
         return None
     if selector not in RANDOM:
         return engine.suggest(engine.explain(test_id, method=selector), strategy=strategy, top=top)

@@ -22,6 +22,7 @@ from dashboard.metrics import Metric, metric_row
 from dashboard.mistake_cards import fixed_cards, investigate
 from dashboard.stacking import go_on_top
 from dashboard.state import forget, go, parameter, recall, set_parameters, unlisted
+from dashboard.suggestion_panel import suggestion
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
 from dashboard.views.accuracy import percent, points
@@ -75,6 +76,7 @@ def decision(opened: Opened, fix: FixRecord) -> None:
 def draw_fix(opened: Opened, fix: FixRecord) -> None:
     """The whole preview of a fix."""
     st.markdown(f"**{escaped(steps_sentence(fix))}** {escaped(controls_sentence(fix))}")
+    suggestion(fix)
     stop = stop_sentence(fix)
     if stop is not None:
         st.info(stop, icon=":material/front_hand:")

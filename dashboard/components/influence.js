@@ -14,7 +14,8 @@ function flags(card, reveal) {
   if (card.explains) shown.push(h("span", { class: "chip explains" }, card.explains))
   if (card.suspected) {
     const looks = card.suggested ? `suspected label error: looks like ${card.suggested}` : "suspected label error"
-    shown.push(h("span", { class: "chip culprit" }, h("span", { "aria-hidden": true }, "⚑"), looks))
+    const belief = card.believed ? `, held out p ${card.believed}` : ""
+    shown.push(h("span", { class: "chip culprit" }, h("span", { "aria-hidden": true }, "⚑"), looks + belief))
   }
   if (card.duplicate_of) shown.push(h("span", { class: "chip outline" }, `duplicate of ${card.duplicate_of}`))
   if (card.copies) shown.push(h("span", { class: "chip outline" }, `${card.copies} near-duplicate${card.copies > 1 ? "s" : ""}`))

@@ -18,6 +18,7 @@ class Card:
     Args:
         score: positive for culprits, negative for helpers.
         suspected: whether its label looks wrong; ``suggested`` is the class it looks like, if known.
+        believed: relation and number, the probability of its label by a model that was not shown it.
         duplicate_of: id of a near-duplicate further up; ``copies`` counts its own near-duplicates.
         planted: its right class, where the label was planted wrong.
         explains: of how many of several predictions it is among the strongest, in words.
@@ -29,6 +30,7 @@ class Card:
     input: str
     suspected: bool = False
     suggested: str | None = None
+    believed: str | None = None
     duplicate_of: str | None = None
     copies: int = 0
     planted: str | None = None

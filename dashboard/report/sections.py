@@ -105,7 +105,7 @@ def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
         return f"<p>By {escape(fix.method)}, no training example pushed the model to {which}.</p>"
     suspected = sum(card["suspected_label_error"] for card in cards)
     flagged = (
-        f" {suspected} of them look{'s' if suspected == 1 else ''} mislabelled: the model itself says another class."
+        f" {suspected} of them look{'s' if suspected == 1 else ''} mislabelled: {_judge(cards[0])} says another class."
         if suspected
         else ""
     )
@@ -125,9 +125,14 @@ def reasons(fix: FixRecord, explanation: Explanation | None, kind: str) -> str:
     )
 
 
+def _judge(card: dict[str, Any]) -> str:
+    """Who says which labels look wrong."""
+    return "the model itself" if card["held_out_probability"] is None else "the model, held out,"
+
+
 def _culprit(card: dict[str, Any], kind: str, largest: float, group: int) -> str:
     suspicion = (
-        f'<p class="small"><span class="flag">Label looks wrong:</span> the model says '
+        f'<p class="small"><span class="flag">Label looks wrong:</span> {_judge(card)} says '
         f"“{escape(str(card['suggested_label']))}”</p>"
         if card["suspected_label_error"]
         else ""
@@ -169,8 +174,16 @@ def changes(project: Project, fix: FixRecord, explanation: Explanation | None) -
     return (
         f"<p>A copy of the model took {step} on {'these' if count > 1 else 'this'} {count:,} training "
         f"example{'s' if count > 1 else ''}{beside}. The model itself was not touched, nor were the data.</p>"
-        f"{_grid(items, 'wide')}{_cut(len(items), count)}"
+        f"{_suggested(fix)}{_grid(items, 'wide')}{_cut(len(items), count)}"
     )
+
+
+def _suggested(fix: FixRecord) -> str:
+    """Why these were suggested; nothing where they were chosen otherwise."""
+    if not fix.suggestion:
+        return ""
+    items = "".join(f"<li>{escape(reason)}</li>" for reason in fix.suggestion)
+    return f"<p>They were suggested, of the sets that were tried:</p><ul>{items}</ul>"
 
 
 def outcome(fix: FixRecord) -> str:

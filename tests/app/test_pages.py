@@ -195,8 +195,11 @@ def previewed(projects: Path, prepared_digits: Project, open_page: OpenPage) -> 
     return preview
 
 
-def test_preview_puts_the_fix_beside_its_controls(previewed: Callable[[], AppTest]) -> None:
+def test_preview_puts_the_fix_beside_its_controls(
+    previewed: Callable[[], AppTest], prepared_digits: Project
+) -> None:
     app = previewed()
+    fix = prepared_digits.history.get(app.query_params["fix"])
     assert calm(app)
     comparison = shown(app, "comparison")
     assert comparison is not None
@@ -206,7 +209,10 @@ def test_preview_puts_the_fix_beside_its_controls(previewed: Callable[[], AppTes
     assert "not a retrain" in sentence
     tray = shown(app, "tray-items")
     assert tray is not None
-    assert len(tray["items"]) == 10, "the suggestion fills the empty tray"
+    assert [item["id"] for item in tray["items"]] == fix.train_ids, "the suggestion fills the empty tray"
+    assert fix.suggestion, "with nothing in the tray, sets are tried"
+    reasons = next(block.value for block in app.markdown if block.value.startswith("- "))
+    assert reasons.count("\n") == len(fix.suggestion) - 1
 
 
 @pytest.mark.parametrize(("recorded", "words"), [("7", "7"), (None, "another class")])
@@ -257,12 +263,13 @@ def test_discard_goes_back_with_the_same_tray(
 ) -> None:
     app = previewed()
     fix_id = app.query_params["fix"]
+    chosen = prepared_digits.history.get(fix_id).train_ids
     app.button(key="discard").click().run()
     assert calm(app)
     assert fix_id not in {fix.fix_id for fix in prepared_digits.history.list()}
     tray = shown(app, "tray-items")
     assert tray is not None
-    assert len(tray["items"]) == 10
+    assert [item["id"] for item in tray["items"]] == chosen
 
 
 def test_a_preview_can_be_opened_by_its_link(previewed: Callable[[], AppTest], open_page: OpenPage) -> None:

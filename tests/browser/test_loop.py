@@ -39,7 +39,9 @@ def run_the_loop(page: Page, project: Project, name: str) -> None:
     comparison = page.get_by_role("table", name="The fix next to its controls")
     expect(comparison.get_by_role("row")).to_have_count(4)
     expect(page.get_by_text("not a retrain")).to_be_visible()
-    expect(heading(page, "Fix tray (10)")).to_be_visible()
+    expect(page.get_by_text("Why this was suggested")).to_be_visible()
+    previewed = project.history.get(re.findall("fix=([a-z0-9-]+)", page.url)[0])
+    expect(heading(page, f"Fix tray ({len(previewed.edits)})")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_be_visible()
     screenshot(page, f"{name}-preview")
 

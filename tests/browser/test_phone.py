@@ -40,7 +40,7 @@ def test_the_tray_and_its_button_are_in_view_without_the_sidebar(investigated: P
     investigated.keyboard.press("Escape")
     bar.get_by_role("button", name="Suggest & preview").click()
     expect(heading(investigated, "Beside its controls")).to_be_visible(timeout=WORK_PATIENCE)
-    expect(bar.get_by_role("button", name="Fix tray (10)")).to_be_in_viewport()
+    expect(bar.get_by_role("button", name=re.compile(r"Fix tray \([1-9]"))).to_be_in_viewport()
 
 
 def test_a_preview_shows_its_harm_and_its_curves_apart(investigated: Page) -> None:

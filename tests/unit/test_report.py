@@ -155,3 +155,11 @@ def test_report_from_the_command_line(
     assert "no fix 'fix-none'" in tracefix.refused(
         "report", prepared_digits.directory, "fix-none", "--output", file
     )
+
+
+def test_a_suggested_fix_says_why(engine: Engine, fix: FixRecord) -> None:
+    hostile = fix.model_copy(update={"suggestion": ["2 of these 4 look mislabelled", HOSTILE]})
+    page = report_of(engine, hostile)
+    assert "They were suggested, of the sets that were tried" in words_of(page)
+    assert "2 of these 4 look mislabelled" in words_of(page) and HOSTILE not in page
+    assert "They were suggested" not in words_of(report_of(engine, fix))
