@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
 
+from attribution.batch_order import shuffled_batches
 from attribution.progress import Reporter
 from attribution.projects import Manifest, TrainingRecord, TransformersSource, create_project
 from sample_models.fashion import SHIPPED
@@ -28,7 +29,6 @@ from sample_models.training import (
     evenly_spaced,
     linear_decay,
     save_checkpoints,
-    shuffled_batches,
     train,
 )
 

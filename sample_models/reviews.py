@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BertForSequenceClassification, PreTrainedTokenizerBase
 
+from attribution.batch_order import similar_length_batches
 from attribution.batches import batch_count, batch_of
 from attribution.frozen import build_in_memory
 from attribution.progress import SILENT, Reporter
@@ -30,7 +31,6 @@ from sample_models.training import (
     evenly_spaced,
     linear_decay,
     save_checkpoints,
-    similar_length_batches,
     train,
 )
 

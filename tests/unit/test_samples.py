@@ -27,6 +27,7 @@ from transformers import (
 
 import sample_models.minilm
 from attribution import CancelToken, Reporter, Task
+from attribution.batch_order import similar_length_batches
 from attribution.batches import batch_of
 from attribution.errors import Cancelled, MissingRequirementError, ProjectError
 from attribution.frozen import build_in_memory
@@ -36,7 +37,6 @@ from attribution.sources.quiet import quiet_transformers
 from sample_models import SAMPLES, reviews
 from sample_models.minilm import minilm_folder
 from sample_models.reviews_selection import comparable
-from sample_models.training import similar_length_batches
 
 
 @pytest.fixture(scope="module")

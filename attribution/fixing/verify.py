@@ -1,0 +1,334 @@
+"""Verifying a fix: does the model change as predicted when it is trained again with the edited data?
+
+An influence score is a claim about retraining. Here the claim is tested: models are trained by the recorded recipe with
+the edits and without, from the same seeds, and the change of the margin is compared with what the scores add up to.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import t as student
+from torch import Tensor
+
+from attribution.errors import UsageError
+from attribution.fixing.baselines import Baselines
+from attribution.fixing.treatment import Treatment
+from attribution.measurements import Measurement
+from attribution.methods import DirectionalMethod, Method, ProjectFacts, default_method, method_named
+from attribution.predictions import predict
+from attribution.progress import Reporter
+from attribution.projects import FixRecord, Project
+from attribution.projects.verification_record import Change, PredictedPart, Share, VerificationRecord
+from attribution.query import Query, Target
+from attribution.relabelling import scores_as_labelled
+from attribution.retraining import DataChanges, TrainingRecipe, retrain
+from attribution.runs import Run
+from attribution.task import Task
+from attribution.versions import library_versions
+
+SEEDS = 3
+"""Retrainings with the edits, and as many without."""
+
+UPWEIGHTED = 2.0
+"""Weight of an up-weighted example: as if it stood in the training data twice."""
+
+PREDICTION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What attribution says that retraining with some edits does to the margin."""
+
+    method: str
+    parts: list[PredictedPart]
+
+    @property
+    def total(self) -> float:
+        return math.fsum(part.predicted for part in self.parts)
+
+
+def data_changes(treatment: Treatment) -> DataChanges:
+    """What the edits of a fix change in the training data; unlearned examples count as removed."""
+    weights, labels = {}, {}
+    for position, action, label in zip(treatment.positions, treatment.actions, treatment.labels, strict=True):
+        if action == "relabel":
+            labels[position] = label
+        else:
+            weights[position] = UPWEIGHTED if action == "upweight" else 0.0
+    return DataChanges(weights, labels)
+
+
+def predicting_method(name: str, facts: ProjectFacts) -> DirectionalMethod:
+    """The method of that name where its scores estimate retraining and can run here, else the project's default one."""
+    chosen = method_named(name)
+    if not _estimates(chosen) or chosen.missing(facts) is not None:
+        chosen = method_named(default_method(facts))
+    assert isinstance(chosen, DirectionalMethod)
+    return chosen
+
+
+def _estimates(method: Method) -> bool:
+    return isinstance(method, DirectionalMethod) and method.estimates_retraining
+
+
+def predicted_change(
+    run: Run, method: DirectionalMethod, targets: Sequence[Target], treatment: Treatment, reporter: Reporter
+) -> Prediction:
+    """The predicted change of the margin, the mean of it over the targets, edit by edit.
+
+    A score is the change by one more copy of the example. Up-weighting adds it, removing takes it away, and relabelling
+    takes the example away and adds it with its new label.
+    """
+    run.complete(method, reporter)
+    query = Query(run.loaded, targets, reporter=reporter)
+    directions = method.directions(query)
+    positions = treatment.positions
+    own_labels = run.loaded.train_labels[torch.tensor(positions)].tolist()
+    own = scores_as_labelled(query, directions, positions, own_labels).mean(dim=0).tolist()
+    new = scores_as_labelled(query, directions, positions, treatment.labels).mean(dim=0).tolist()
+    ids = run.loaded.task.ids("train")
+    sizes = {"upweight": own, "remove": [-score for score in own]}
+    sizes["relabel"] = [after - before for after, before in zip(new, own, strict=True)]
+    return Prediction(
+        method.info.name,
+        [
+            PredictedPart.model_validate(
+                {"train_id": ids[position], "action": action, "predicted": sizes[action][number]}
+            )
+            for number, (position, action) in enumerate(zip(positions, treatment.actions, strict=True))
+        ],
+    )
+
+
+def verify_fix(
+    run: Run,
+    fix: FixRecord,
+    targets: Sequence[Target],
+    *,
+    seeds: int,
+    lock: AbstractContextManager[object],
+    reporter: Reporter,
+) -> VerificationRecord:
+    """Retrain with the edits of a fix and without, from each seed, and compare with the prediction; nothing is saved.
+
+    Args:
+        run: the project's own.
+        targets: the test examples of the fix, with their margins.
+        lock: held while the prediction is made; training happens on new models, without it.
+
+    Raises:
+        As `Engine.verify`.
+    """
+    started = time.perf_counter()
+    task, project = run.loaded.task, run.project
+    treatment = check_verifiable(project, task, fix, seeds)
+    method = predicting_method(fix.method, run.facts)
+    reporter(0.0, f"Predicting what the edits do, by {method.info.name}")
+    with lock:
+        prediction = predicted_change(run, method, targets, treatment, reporter.share(0.0, 0.05))
+    recipe, device = TrainingRecipe.of(task), torch.device(run.loaded.device)
+    retrained = retrained_outputs(
+        project,
+        task,
+        recipe,
+        data_changes(treatment),
+        seeds=seeds,
+        device=device,
+        reporter=reporter.share(0.05, 1.0),
+    )
+    compared = Comparison.of(project, targets, retrained.pairs)
+    return VerificationRecord(
+        fix_id=fix.fix_id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        test_ids=list(fix.test_ids),
+        seeds=list(range(seeds)),
+        method=prediction.method,
+        fix_method=fix.method,
+        predicted=prediction.total,
+        parts=prediction.parts,
+        actual=compared.change,
+        margins_without=compared.margins_without,
+        retrained_right=compared.right,
+        accuracy=compared.accuracy,
+        from_step=recipe.from_step,
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        optimizer=task.optimizer,
+        device=str(device),
+        seconds=time.perf_counter() - started,
+        trained=retrained.trained,
+        versions=library_versions(),
+    )
+
+
+def check_verifiable(project: Project, task: Task, fix: FixRecord, seeds: int) -> Treatment:
+    """The edits of a fix, where models can be trained again with them.
+
+    Raises:
+        UsageError: fewer than one seed, or a fix that edits no training data.
+        NotFoundError: an example of the fix is no longer in the project.
+        MissingRequirementError: the training record lacks something.
+    """
+    if seeds < 1:
+        raise UsageError("--seeds must be at least 1.")
+    if not fix.edits:
+        raise UsageError(
+            f"{fix.fix_id} trained on the test example itself and edits no training data, so there is nothing to train "
+            "again with: verify a fix by another strategy."
+        )
+    TrainingRecipe.of(task)
+    return Treatment.of(project, fix.strategy, fix.edits)
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """Logits (n_test, C) of models retrained without edits and with them, by seed, and how many were trained now."""
+
+    pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    trained: int
+
+
+def retrained_outputs(
+    project: Project,
+    task: Task,
+    recipe: TrainingRecipe,
+    changes: DataChanges,
+    *,
+    seeds: int,
+    device: torch.device,
+    reporter: Reporter,
+) -> Retrained:
+    """Train without the changes and with them, from each seed.
+
+    Models without changes are remembered when all is done: until then the project stays as it is.
+
+    Raises:
+        NumericalError: training diverged.
+        ProjectError: what training starts from does not fit, or the folder cannot be written.
+        Cancelled: the user asked for a stop.
+    """
+    baselines = Baselines(project, task, recipe, device)
+    without = {seed: known for seed in range(seeds) if (known := baselines.known(seed)) is not None}
+    trainings = _Trainings(task, recipe, device, 2 * seeds - len(without), reporter)
+    made: dict[int, NDArray[np.float32]] = {}
+    pairs = []
+    for seed in range(seeds):
+        if seed not in without:
+            without[seed] = made[seed] = trainings.logits(seed, DataChanges(), "without the edits")
+        pairs.append((without[seed], trainings.logits(seed, changes, "with the edits")))
+    baselines.remember(made)
+    return Retrained(pairs, trainings.total)
+
+
+class _Trainings:
+    """Retrainings one after the other, and how far they are."""
+
+    def __init__(
+        self, task: Task, recipe: TrainingRecipe, device: torch.device, total: int, reporter: Reporter
+    ) -> None:
+        self._task, self._recipe, self._device = task, recipe, device
+        self.total = total
+        self._done = 0
+        self._reporter = reporter
+        self._started = time.monotonic()
+
+    def logits(self, seed: int, changes: DataChanges, what: str) -> NDArray[np.float32]:
+        """What a model retrained from a seed says of the test set, (n_test, C)."""
+        share = self._reporter.share(self._done / self.total, (self._done + 1) / self.total)
+        message = f"Training {self._done + 1} of {self.total}: seed {seed}, {what}{self._left()}"
+        model = retrain(
+            self._task,
+            self._recipe,
+            seed,
+            changes,
+            device=self._device,
+            reporter=share.share(0.0, 0.95),
+            message=message,
+        )
+        found, _ = predict(
+            self._task,
+            model,
+            "test",
+            device=self._device,
+            batch_size=PREDICTION_BATCH,
+            reporter=share.share(0.95, 1.0),
+            message=message,
+        )
+        self._done += 1
+        logits: NDArray[np.float32] = found.numpy()
+        return logits
+
+    def _left(self) -> str:
+        if not self._done:
+            return ""
+        seconds = (time.monotonic() - self._started) / self._done * (self.total - self._done)
+        return f", about {duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, as exact as an estimate is."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models retrained with edits beside those without, seed by seed."""
+
+    change: Change
+    margins_without: list[float]
+    right: Share
+    accuracy: Share
+
+    @classmethod
+    def of(
+        cls,
+        project: Project,
+        targets: Sequence[Target],
+        outputs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    ) -> Comparison:
+        """From pairs of logits (n_test, C), without edits and with them."""
+        labels = project.predictions("test")["label"].to_numpy()
+        positions = [target.position for target in targets]
+        margins = np.array([[mean_margin(logits, targets, labels) for logits in pair] for pair in outputs])
+        right = np.array([[logits.argmax(axis=1) == labels for logits in pair] for pair in outputs])
+        shares = right[:, :, positions].mean(axis=(0, 2))
+        accuracies = right.mean(axis=(0, 2))
+        return cls(
+            change_of((margins[:, 1] - margins[:, 0]).tolist()),
+            margins[:, 0].tolist(),
+            Share(without_edits=float(shares[0]), with_edits=float(shares[1])),
+            Share(without_edits=float(accuracies[0]), with_edits=float(accuracies[1])),
+        )
+
+
+def mean_margin(logits: NDArray[np.float32], targets: Sequence[Target], labels: NDArray[np.int64]) -> float:
+    """The mean margin of the targets in a model that gives these logits (n_test, C)."""
+    rows = torch.from_numpy(logits).double()
+    values = [
+        _value(target.measurement, rows, target.position, int(labels[target.position])) for target in targets
+    ]
+    return float(np.mean(values))
+
+
+def _value(measurement: Measurement, rows: Tensor, position: int, label: int) -> float:
+    return float(measurement.value(rows[position : position + 1], torch.tensor([label])))
+
+
+def change_of(per_seed: list[float]) -> Change:
+    """The mean of paired differences, with its 95 % interval by Student's t."""
+    mean, count = float(np.mean(per_seed)), len(per_seed)
+    if count < 2:
+        return Change(mean=mean, interval=None, per_seed=per_seed)
+    half = float(student.ppf(0.975, count - 1) * np.std(per_seed, ddof=1) / math.sqrt(count))
+    return Change(mean=mean, interval=(mean - half, mean + half), per_seed=per_seed)
