@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from attribution.errors import Cancelled, TracefixError, UsageError
-from dashboard import cli_projects, cli_results, cli_studies, cli_tracing
+from dashboard import cli_projects, cli_results, cli_studies, cli_tracing, cli_verification
 from dashboard.cli_options import NoBrowserOption, PortOption, ProjectsOption
 from dashboard.cli_terminal import print_error
 
@@ -26,6 +26,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     cli_tracing.mispredictions,
     cli_tracing.explain,
     cli_tracing.fix,
+    cli_verification.verify,
     cli_results.report,
     cli_results.export,
     cli_studies.study,

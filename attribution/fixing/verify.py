@@ -21,15 +21,14 @@ from torch import Tensor
 
 from attribution.errors import UsageError
 from attribution.fixing.baselines import Baselines
+from attribution.fixing.predicted_change import Predictor, predicting_method
 from attribution.fixing.treatment import Treatment
 from attribution.measurements import Measurement
-from attribution.methods import DirectionalMethod, Method, ProjectFacts, default_method, method_named
 from attribution.predictions import predict
 from attribution.progress import Reporter
 from attribution.projects import FixRecord, Project
 from attribution.projects.verification_record import Change, PredictedPart, Share, VerificationRecord
-from attribution.query import Query, Target
-from attribution.relabelling import scores_as_labelled
+from attribution.query import Target
 from attribution.retraining import DataChanges, TrainingRecipe, retrain
 from attribution.runs import Run
 from attribution.task import Task
@@ -44,18 +43,6 @@ UPWEIGHTED = 2.0
 PREDICTION_BATCH = 256
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What attribution says that retraining with some edits does to the margin."""
-
-    method: str
-    parts: list[PredictedPart]
-
-    @property
-    def total(self) -> float:
-        return math.fsum(part.predicted for part in self.parts)
-
-
 def data_changes(treatment: Treatment) -> DataChanges:
     """What the edits of a fix change in the training data; unlearned examples count as removed."""
     weights, labels = {}, {}
@@ -65,48 +52,6 @@ def data_changes(treatment: Treatment) -> DataChanges:
         else:
             weights[position] = UPWEIGHTED if action == "upweight" else 0.0
     return DataChanges(weights, labels)
-
-
-def predicting_method(name: str, facts: ProjectFacts) -> DirectionalMethod:
-    """The method of that name where its scores estimate retraining and can run here, else the project's default one."""
-    chosen = method_named(name)
-    if not _estimates(chosen) or chosen.missing(facts) is not None:
-        chosen = method_named(default_method(facts))
-    assert isinstance(chosen, DirectionalMethod)
-    return chosen
-
-
-def _estimates(method: Method) -> bool:
-    return isinstance(method, DirectionalMethod) and method.estimates_retraining
-
-
-def predicted_change(
-    run: Run, method: DirectionalMethod, targets: Sequence[Target], treatment: Treatment, reporter: Reporter
-) -> Prediction:
-    """The predicted change of the margin, the mean of it over the targets, edit by edit.
-
-    A score is the change by one more copy of the example. Up-weighting adds it, removing takes it away, and relabelling
-    takes the example away and adds it with its new label.
-    """
-    run.complete(method, reporter)
-    query = Query(run.loaded, targets, reporter=reporter)
-    directions = method.directions(query)
-    positions = treatment.positions
-    own_labels = run.loaded.train_labels[torch.tensor(positions)].tolist()
-    own = scores_as_labelled(query, directions, positions, own_labels).mean(dim=0).tolist()
-    new = scores_as_labelled(query, directions, positions, treatment.labels).mean(dim=0).tolist()
-    ids = run.loaded.task.ids("train")
-    sizes = {"upweight": own, "remove": [-score for score in own]}
-    sizes["relabel"] = [after - before for after, before in zip(new, own, strict=True)]
-    return Prediction(
-        method.info.name,
-        [
-            PredictedPart.model_validate(
-                {"train_id": ids[position], "action": action, "predicted": sizes[action][number]}
-            )
-            for number, (position, action) in enumerate(zip(positions, treatment.actions, strict=True))
-        ],
-    )
 
 
 def verify_fix(
@@ -134,7 +79,8 @@ def verify_fix(
     method = predicting_method(fix.method, run.facts)
     reporter(0.0, f"Predicting what the edits do, by {method.info.name}")
     with lock:
-        prediction = predicted_change(run, method, targets, treatment, reporter.share(0.0, 0.05))
+        predictor = Predictor.of(run, method, targets, reporter.share(0.0, 0.05))
+        parts = predictor.changes(treatment).mean(dim=0).tolist()
     recipe, device = TrainingRecipe.of(task), torch.device(run.loaded.device)
     retrained = retrained_outputs(
         project,
@@ -151,10 +97,14 @@ def verify_fix(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         test_ids=list(fix.test_ids),
         seeds=list(range(seeds)),
-        method=prediction.method,
+        method=method.info.name,
+        refined=predictor.refined,
         fix_method=fix.method,
-        predicted=prediction.total,
-        parts=prediction.parts,
+        predicted=math.fsum(parts),
+        parts=[
+            PredictedPart(train_id=edit.train_id, action=edit.action, predicted=part)
+            for edit, part in zip(fix.edits, parts, strict=True)
+        ],
         actual=compared.change,
         margins_without=compared.margins_without,
         retrained_right=compared.right,

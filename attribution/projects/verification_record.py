@@ -46,6 +46,8 @@ class VerificationRecord(BaseModel):
     seeds: list[int]
     method: str
     """The attribution method of the prediction."""
+    refined: bool
+    """Whether it inverted the curvature exactly; False where that did not converge."""
     fix_method: str
     """The one that the fix was chosen by: another one where its scores do not estimate retraining."""
     predicted: float
@@ -88,6 +90,7 @@ class VerificationRecord(BaseModel):
             },
             "accuracy": {"without": self.accuracy.without_edits, "with": self.accuracy.with_edits},
             "method": self.method,
+            "refined": self.refined,
             "from_step": self.from_step,
             "steps": self.steps,
             "seconds": self.seconds,

@@ -1,8 +1,9 @@
 """Do models retrained with the edits of a fix change as predicted, and more than with random edits?
 
-For every misprediction of the `digits` sample and every way of suggesting edits (`SUGGESTIONS`): the change of the margin
-that attribution predicts, and the one of models retrained from the recorded recipe with the edits and without, from the
-same seeds. Beside each set a random one of the same size, classes and actions. Prints, and writes docs/verify.json.
+For every misprediction of the `digits` sample and every way of suggesting edits (`SUGGESTIONS`): the change of the
+margin that attribution predicts, and that of models retrained from the recorded recipe with the edits and without, the
+seeds being the same. Beside each set a random one of the same size, classes and actions. Prints, and writes to
+docs/verify.json.
 
     python tests/benchmarks/verify_figures.py [--seeds 10]
 
@@ -32,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from attribution import Engine
 from attribution.batch_order import shuffled_batches
 from attribution.fixing.controls import control_sets
+from attribution.fixing.predicted_change import Predictor
 from attribution.fixing.treatment import Treatment
-from attribution.fixing.verify import change_of, data_changes, mean_margin, predicted_change
+from attribution.fixing.verify import change_of, data_changes, mean_margin
 from attribution.methods import DirectionalMethod, method_named
 from attribution.predictions import predict
 from attribution.progress import SILENT
@@ -43,7 +45,15 @@ from attribution.retraining import NO_CHANGES, DataChanges, TrainingRecipe, init
 from dashboard.opening import open_prepared
 from tests.benchmarks.lds.training import forward
 
-METHODS = ("path", "ekfac", "source")
+METHODS = {
+    "path, refined": ("path", True),
+    "ekfac, refined": ("ekfac", True),
+    "path": ("path", False),
+    "ekfac": ("ekfac", False),
+    "source": ("source", False),
+}
+"""Methods that predict, and whether they invert the curvature exactly; the first is what verifying a fix uses here."""
+
 TOP = 10
 DRAWS = 2000
 CHECKED = 3
@@ -186,7 +196,10 @@ def measure(engine: Engine, seeds: int) -> dict[str, Any]:
     cases = cases_of(engine)
     print(f"{len(cases)} sets for {len({case.test_id for case in cases})} mispredictions", flush=True)
     treatments = [case.suggested for case in cases] + [case.random for case in cases]
-    predicted = {name: predictions(engine, name, cases, treatments) for name in METHODS}
+    predicted = {
+        title: predictions(engine, *asked, [case.target for case in cases] * 2, treatments)
+        for title, asked in METHODS.items()
+    }
     changes = [*(data_changes(treatment) for treatment in treatments), NO_CHANGES]
     margins = np.empty((2, len(treatments), seeds))  # with the edits, without
     targets = [case.target for case in cases] * 2
@@ -236,15 +249,18 @@ def measure(engine: Engine, seeds: int) -> dict[str, Any]:
 
 
 def predictions(
-    engine: Engine, name: str, cases: Sequence[Case], treatments: Sequence[Treatment]
+    engine: Engine, name: str, refined: bool, targets: Sequence[Target], treatments: Sequence[Treatment]
 ) -> np.ndarray:
-    """The predicted change of every set (suggested ones, then random ones) by a method."""
+    """The predicted change of every set by a method: that of its own target's margin."""
     method = method_named(name)
     assert isinstance(method, DirectionalMethod)
-    targets = [case.target for case in cases] * 2
+    engine._run.complete(method, SILENT)
+    asked = list({target.position: target for target in targets}.values())
+    rows = {target.position: row for row, target in enumerate(asked)}
+    predictor = Predictor.asked(engine._run, method, asked, refined=refined, reporter=SILENT)
     return np.array(
         [
-            predicted_change(engine._run, method, [target], treatment, SILENT).total
+            float(predictor.changes(treatment)[rows[target.position]].sum())
             for target, treatment in zip(targets, treatments, strict=True)
         ]
     )

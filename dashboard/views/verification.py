@@ -1,0 +1,146 @@
+"""What retraining says about a fix, in sentences: the same on the page, in the report and on the command line."""
+
+from __future__ import annotations
+
+from attribution.projects import VerificationRecord
+from dashboard.views.accuracy import percent
+
+SAME_SIZE = 2.0
+"""Factor within which a change counts as being of the predicted size, where the seeds cannot tell them apart."""
+
+NOTHING = 0.1
+"""Share of the predicted change below which a change is next to nothing."""
+
+_PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth", 7: "a seventh", 8: "an eighth",
+          9: "a ninth", 10: "a tenth"}  # fmt: skip
+
+
+def verdict(record: VerificationRecord) -> str:
+    """Whether the explanation held, with the numbers it is said by."""
+    actual, predicted = record.actual, record.predicted
+    moved = f"retraining moved the margin by {change_words(record)}, predicted {signed(predicted)}"
+    if actual.interval is None:
+        return f"Cannot tell from one seed: {moved}. Verify with more seeds."
+    low, high = actual.interval
+    if low <= 0 <= high:
+        return _within_noise(record, moved)
+    if predicted == 0 or (actual.mean > 0) != (predicted > 0):
+        return f"Did not hold: {moved}: it went the other way."
+    ratio = actual.mean / predicted
+    if low <= predicted <= high or 1 / SAME_SIZE <= ratio <= SAME_SIZE:
+        return f"Held: {moved}."
+    return f"Partly: {moved}: the same direction, but {_size(ratio)}."
+
+
+def _within_noise(record: VerificationRecord, moved: str) -> str:
+    """The verdict where no change may be all there is."""
+    low, high = record.actual.interval or (0.0, 0.0)
+    size = abs(record.predicted)
+    if max(-low, high) <= NOTHING * size:
+        return f"Did not hold: {moved}: next to nothing happened."
+    ruled_out = not low <= record.predicted <= high
+    more = "An effect as large as predicted can be ruled out; more seeds may show a smaller one."
+    return (
+        f"Cannot tell: the seeds differ more than the effect: {moved}. "
+        f"{more if ruled_out else 'More seeds may tell.'}"
+    )
+
+
+def _size(ratio: float) -> str:
+    """How large the actual change is, of the predicted one."""
+    if ratio > 1:
+        return f"{ratio:.1f} times the size"
+    part = round(1 / ratio)
+    return f"{_PARTS[part]} of the size" if part in _PARTS else "less than a tenth of the size"
+
+
+def change_words(record: VerificationRecord) -> str:
+    """The mean change with its interval and the number of seeds it is from: ``−1.9 ± 0.4 (3 seeds)``."""
+    actual, count = record.actual, len(record.seeds)
+    seeds = f"({count} seed{'s' if count != 1 else ''})"
+    if actual.interval is None:
+        return f"{signed(actual.mean)} {seeds}"
+    half = (actual.interval[1] - actual.interval[0]) / 2
+    return f"{signed(actual.mean)} ± {_plain(half)} {seeds}"
+
+
+def outcome_sentence(record: VerificationRecord) -> str:
+    """How often retrained models are right, and how accurate they are, with the edits and without."""
+    right, accuracy = record.retrained_right, record.accuracy
+    total = len(record.seeds) * len(record.test_ids)
+    many = (
+        f"of {total} predictions"
+        if len(record.test_ids) > 1
+        else f"of {total} seeds"
+        if total > 1
+        else "of 1 seed"
+    )
+    return (
+        f"Retrained with the edits the prediction is right in {round(right.with_edits * total)} {many}, without them "
+        f"in {round(right.without_edits * total)}; test accuracy {percent(accuracy.with_edits)} against "
+        f"{percent(accuracy.without_edits)}."
+    )
+
+
+def training_sentence(record: VerificationRecord) -> str:
+    """What was trained, from where, and what predicted the change."""
+    span = (
+        f"from the beginning, {record.steps:,} steps"
+        if record.from_step == 0
+        else f"from step {record.from_step:,} of {record.steps:,}, the earliest checkpoint: what the edits would have "
+        "changed before it is missing"
+    )
+    instead = (
+        f", as scores of {record.fix_method} do not estimate retraining"
+        if record.method != record.fix_method
+        else ""
+    )
+    how = " with the curvature inverted exactly" if record.refined else ""
+    return (
+        f"Retrained {span}, with and without the edits from the same {len(record.seeds)} seed"
+        f"{'s' if len(record.seeds) != 1 else ''}; predicted by {record.method}{how}{instead}."
+    )
+
+
+def spread_sentence(record: VerificationRecord) -> str | None:
+    """What the seed alone does to the margin; None for one seed."""
+    margins = record.margins_without
+    if len(margins) < 2:
+        return None
+    return (
+        f"Without edits the margin of the retrained models lies between {signed(min(margins))} and "
+        f"{signed(max(margins))}: so much depends on the seed alone."
+    )
+
+
+def cost_sentence(seeds: int, steps: int | None, latest: VerificationRecord | None) -> str:
+    """What verifying costs, as far as it is known before.
+
+    Args:
+        steps: of one training, where the record has them.
+        latest: an earlier verification in this project, which shows how long one training takes.
+    """
+    if latest is not None and latest.trained:
+        each = latest.seconds / latest.trained
+        return (
+            f"Trains the model {seeds} times with the edits, about {_duration(seeds * each)}, and as often without "
+            "them where that was not done before."
+        )
+    long = f"for {steps:,} steps" if steps else "as its training record says"
+    return (
+        f"Trains the model {2 * seeds} times {long}, {seeds} of them with the edits: seconds for a small network, many "
+        "minutes for a large one. You can go on meanwhile, and cancel."
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(round(seconds), 1)} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def signed(value: float) -> str:
+    """A change with its sign, as exact as it deserves."""
+    return ("−" if value < 0 else "+") + _plain(abs(value))
+
+
+def _plain(value: float) -> str:
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
