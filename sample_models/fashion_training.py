@@ -21,7 +21,7 @@ from transformers import ResNetConfig, ResNetForImageClassification, ViTImagePro
 from attribution.batch_order import shuffled_batches
 from attribution.progress import Reporter
 from attribution.projects import Manifest, TrainingRecord, TransformersSource, create_project
-from attribution.sources.initial_weights import FRESH
+from attribution.projects.manifest import FRESH
 from sample_models.fashion import SHIPPED
 from sample_models.placement import building
 from sample_models.tables import png, write_table

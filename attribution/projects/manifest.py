@@ -13,6 +13,9 @@ from attribution.errors import ProjectError
 FORMAT = 1
 FILE_NAME = "project.json"
 
+FRESH = "fresh"
+"""What `TransformersSource.initial` says where training started from random weights."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")

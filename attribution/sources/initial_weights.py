@@ -13,9 +13,6 @@ from attribution.errors import ProjectError
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
 
-FRESH = "fresh"
-"""What ``initial`` says in project.json where training started from random weights."""
-
 
 def initial_weights_from(
     auto: Any, folder: Path, pretrained: Path | None

@@ -22,8 +22,8 @@ from torch.utils.data import Dataset
 from attribution.display import PNG_MODES
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
-from attribution.projects.manifest import CheckpointRecord
-from attribution.sources.initial_weights import FRESH, initial_weights_from
+from attribution.projects.manifest import FRESH, CheckpointRecord
+from attribution.sources.initial_weights import initial_weights_from
 from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers

@@ -61,7 +61,8 @@ def change_words(record: VerificationRecord) -> str:
     if actual.interval is None:
         return f"{signed(actual.mean)} {seeds}"
     half = (actual.interval[1] - actual.interval[0]) / 2
-    return f"{signed(actual.mean)} ± {_plain(half)} {seeds}"
+    digits = 1 if abs(actual.mean) >= 1 and half >= 0.1 else 2
+    return f"{_sign(actual.mean)}{abs(actual.mean):.{digits}f} ± {half:.{digits}f} {seeds}"
 
 
 def outcome_sentence(record: VerificationRecord) -> str:
@@ -139,8 +140,9 @@ def _duration(seconds: float) -> str:
 
 def signed(value: float) -> str:
     """A change with its sign, as exact as it deserves."""
-    return ("−" if value < 0 else "+") + _plain(abs(value))
+    size = abs(value)
+    return _sign(value) + (f"{size:.2f}" if size < 1 else f"{size:.1f}")
 
 
-def _plain(value: float) -> str:
-    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
+def _sign(value: float) -> str:
+    return "−" if value < 0 else "+"
