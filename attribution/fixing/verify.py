@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -60,15 +59,13 @@ def verify_fix(
     targets: Sequence[Target],
     *,
     seeds: int,
-    lock: AbstractContextManager[object],
     reporter: Reporter,
 ) -> VerificationRecord:
     """Retrain with the edits of a fix and without, from each seed, and compare with the prediction; nothing is saved.
 
     Args:
-        run: the project's own.
+        run: the project's own; its model is moved.
         targets: the test examples of the fix, with their margins.
-        lock: held while the prediction is made; training happens on new models, without it.
 
     Raises:
         As `Engine.verify`.
@@ -78,9 +75,8 @@ def verify_fix(
     treatment = check_verifiable(project, task, fix, seeds)
     method = predicting_method(fix.method, run.facts)
     reporter(0.0, f"Predicting what the edits do, by {method.info.name}")
-    with lock:
-        predictor = Predictor.of(run, method, targets, reporter.share(0.0, 0.05))
-        parts = predictor.changes(treatment).mean(dim=0).tolist()
+    predictor = Predictor.of(run, method, targets, reporter.share(0.0, 0.1))
+    parts = predictor.changes(treatment).mean(dim=0).tolist()
     recipe, device = TrainingRecipe.of(task), torch.device(run.loaded.device)
     retrained = retrained_outputs(
         project,
@@ -89,7 +85,7 @@ def verify_fix(
         data_changes(treatment),
         seeds=seeds,
         device=device,
-        reporter=reporter.share(0.05, 1.0),
+        reporter=reporter.share(0.1, 1.0),
     )
     compared = Comparison.of(project, targets, retrained.pairs)
     return VerificationRecord(

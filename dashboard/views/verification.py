@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from attribution.projects import VerificationRecord
+from attribution.projects.verification_record import Change
 from dashboard.views.accuracy import percent
 
 SAME_SIZE = 2.0
@@ -15,35 +18,45 @@ _PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth", 7
           9: "a ninth", 10: "a tenth"}  # fmt: skip
 
 
+Judgement = Literal["held", "partly", "did not hold", "cannot tell"]
+
+
+def judgement(predicted: float, actual: Change) -> Judgement:
+    """Whether retraining did as predicted.
+
+    It ``held`` where the interval excludes no change and holds the prediction, or the two are within a factor of
+    `SAME_SIZE`; ``partly`` where only the direction is right. Where no change may be all there is, nobody can tell, but
+    for changes that are next to nothing beside the prediction for sure.
+    """
+    if actual.interval is None:
+        return "cannot tell"
+    low, high = actual.interval
+    if low <= 0 <= high:
+        return "did not hold" if max(-low, high) <= NOTHING * abs(predicted) else "cannot tell"
+    if predicted == 0 or (actual.mean > 0) != (predicted > 0):
+        return "did not hold"
+    same = low <= predicted <= high or 1 / SAME_SIZE <= actual.mean / predicted <= SAME_SIZE
+    return "held" if same else "partly"
+
+
 def verdict(record: VerificationRecord) -> str:
     """Whether the explanation held, with the numbers it is said by."""
     actual, predicted = record.actual, record.predicted
     moved = f"retraining moved the margin by {change_words(record)}, predicted {signed(predicted)}"
+    found = judgement(predicted, actual)
+    if found == "held":
+        return f"Held: {moved}."
+    if found == "partly":
+        return f"Partly: {moved}: the same direction, but {_size(actual.mean / predicted)}."
     if actual.interval is None:
         return f"Cannot tell from one seed: {moved}. Verify with more seeds."
     low, high = actual.interval
-    if low <= 0 <= high:
-        return _within_noise(record, moved)
-    if predicted == 0 or (actual.mean > 0) != (predicted > 0):
-        return f"Did not hold: {moved}: it went the other way."
-    ratio = actual.mean / predicted
-    if low <= predicted <= high or 1 / SAME_SIZE <= ratio <= SAME_SIZE:
-        return f"Held: {moved}."
-    return f"Partly: {moved}: the same direction, but {_size(ratio)}."
-
-
-def _within_noise(record: VerificationRecord, moved: str) -> str:
-    """The verdict where no change may be all there is."""
-    low, high = record.actual.interval or (0.0, 0.0)
-    size = abs(record.predicted)
-    if max(-low, high) <= NOTHING * size:
-        return f"Did not hold: {moved}: next to nothing happened."
-    ruled_out = not low <= record.predicted <= high
-    more = "An effect as large as predicted can be ruled out; more seeds may show a smaller one."
-    return (
-        f"Cannot tell: the seeds differ more than the effect: {moved}. "
-        f"{more if ruled_out else 'More seeds may tell.'}"
-    )
+    if found == "did not hold":
+        return f"Did not hold: {moved}: {'next to nothing happened' if low <= 0 <= high else 'it went the other way'}."
+    more = "More seeds may tell."
+    if not low <= predicted <= high:
+        more = "An effect as large as predicted can be ruled out; more seeds may show a smaller one."
+    return f"Cannot tell: the seeds differ more than the effect: {moved}. {more}"
 
 
 def _size(ratio: float) -> str:

@@ -18,6 +18,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from attribution.batch_order import shuffled_batches
 from attribution.fixing.controls import control_sets
 from attribution.fixing.predicted_change import Predictor
 from attribution.fixing.treatment import Treatment
-from attribution.fixing.verify import change_of, data_changes, mean_margin
+from attribution.fixing.verify import SEEDS, change_of, data_changes, mean_margin
 from attribution.methods import DirectionalMethod, method_named
 from attribution.predictions import predict
 from attribution.progress import SILENT
@@ -43,6 +44,7 @@ from attribution.projects import Edit
 from attribution.query import Target
 from attribution.retraining import NO_CHANGES, DataChanges, TrainingRecipe, initial_weights, retrain
 from dashboard.opening import open_prepared
+from dashboard.views.verification import judgement
 from tests.benchmarks.lds.training import forward
 
 METHODS = {
@@ -284,9 +286,21 @@ def summary(
         "random_change": float(other.mean()),
         "seed_deviation": float(suggested.std(axis=1, ddof=1).mean()),
         "moved_beyond_noise": float(np.mean([high < 0 for _, high in intervals])),  # type: ignore[misc]
+        "judged": {
+            str(seeds): judged(next(iter(predicted.values())), suggested[:, :seeds])
+            for seeds in (SEEDS, suggested.shape[1])
+        },
         "same_sign": {m: float((np.sign(p) == np.sign(mean)).mean()) for m, p in predicted.items()},
         "correlation": {m: correlation(p, mean, groups) for m, p in predicted.items()},
     }
+
+
+def judged(predicted: np.ndarray, differences: np.ndarray) -> dict[str, float]:
+    """What the page would say of sets (sets,) with these seeds (sets, seeds): the share of each judgement."""
+    said = [
+        judgement(p, change_of(row.tolist())) for p, row in zip(predicted.tolist(), differences, strict=True)
+    ]
+    return {name: count / len(said) for name, count in Counter(said).most_common()}
 
 
 def main() -> None:
@@ -304,7 +318,7 @@ def main() -> None:
         )
         print(
             f"{name}: {line['sets']} sets, beats random {line['beats_random']:.0%}, change {line['change']:+.2f} "
-            f"(random {line['random_change']:+.2f}), {best}"
+            f"(random {line['random_change']:+.2f}), {best}; {line['judged']}"
         )
     OUTPUT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

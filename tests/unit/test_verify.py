@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -223,6 +224,33 @@ def test_cancelling_leaves_no_trace(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         engine.verify(fix.fix_id, reporter=Reporter(cancel_in_the_third_training, token))
     assert fingerprint(engine.project.directory) == before
+
+
+def test_explanations_are_answered_while_models_are_trained(engine: Engine) -> None:
+    fix = kept(engine)
+    others = iter(engine.project.predictions("test").index)
+    answered = []
+
+    def ask(fraction: float, message: str) -> None:
+        if message.startswith("Training") and not answered:
+            asking = threading.Thread(
+                target=lambda: answered.append(engine.explain(str(next(others)))), daemon=True
+            )
+            asking.start()
+            asking.join(30)
+            assert answered, "the engine is held while models are trained"
+
+    engine.verify(fix.fix_id, seeds=1, reporter=Reporter(ask))
+    assert answered
+
+
+def test_a_fix_of_several_predictions_is_verified_for_all_of_them(engine: Engine) -> None:
+    wrong = [row["id"] for row in engine.project.mispredictions()[:2]]
+    fix = engine.fix(wrong, top=4, steps=3, controls=False)
+    engine.project.history.save(fix)
+    record = engine.verify(fix.fix_id, seeds=2)
+    assert record.test_ids == wrong
+    assert len(record.parts) == len(fix.edits)
 
 
 def test_what_cannot_be_verified_is_said(engine: Engine, tmp_path: Path) -> None:
