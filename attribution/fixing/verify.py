@@ -25,7 +25,7 @@ from attribution.fixing.treatment import Treatment
 from attribution.measurements import Measurement
 from attribution.predictions import predict
 from attribution.progress import Reporter
-from attribution.projects import FixRecord, Project
+from attribution.projects import Edit, FixRecord, Project
 from attribution.projects.verification_record import Change, PredictedPart, Share, VerificationRecord
 from attribution.query import Target
 from attribution.retraining import DataChanges, TrainingRecipe, retrain
@@ -53,9 +53,14 @@ def data_changes(treatment: Treatment) -> DataChanges:
     return DataChanges(weights, labels)
 
 
+def edits_together(fixes: Sequence[FixRecord]) -> list[Edit]:
+    """The edits of fixes made one on top of the other; of an example that several edit, the last one's."""
+    return list({edit.train_id: edit for fix in fixes for edit in fix.edits}.values())
+
+
 def verify_fix(
     run: Run,
-    fix: FixRecord,
+    fixes: Sequence[FixRecord],
     targets: Sequence[Target],
     *,
     seeds: int,
@@ -65,14 +70,16 @@ def verify_fix(
 
     Args:
         run: the project's own; its model is moved.
+        fixes: the fix, after those that it was made on top of: the edits of all of them are made in the data at once.
         targets: the test examples of the fix, with their margins.
 
     Raises:
         As `Engine.verify`.
     """
     started = time.perf_counter()
-    task, project = run.loaded.task, run.project
-    treatment = check_verifiable(project, task, fix, seeds)
+    task, project, fix = run.loaded.task, run.project, fixes[-1]
+    edits = edits_together(fixes)
+    treatment = check_verifiable(project, task, fix, edits, seeds)
     method = predicting_method(fix.method, run.facts)
     reporter(0.0, f"Predicting what the edits do, by {method.info.name}")
     predictor = Predictor.of(run, method, targets, reporter.share(0.0, 0.1))
@@ -91,6 +98,7 @@ def verify_fix(
     return VerificationRecord(
         fix_id=fix.fix_id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        beneath=[beneath.fix_id for beneath in fixes[:-1]],
         test_ids=list(fix.test_ids),
         seeds=list(range(seeds)),
         method=method.info.name,
@@ -99,7 +107,7 @@ def verify_fix(
         predicted=math.fsum(parts),
         parts=[
             PredictedPart(train_id=edit.train_id, action=edit.action, predicted=part)
-            for edit, part in zip(fix.edits, parts, strict=True)
+            for edit, part in zip(edits, parts, strict=True)
         ],
         actual=compared.change,
         margins_without=compared.margins_without,
@@ -116,7 +124,9 @@ def verify_fix(
     )
 
 
-def check_verifiable(project: Project, task: Task, fix: FixRecord, seeds: int) -> Treatment:
+def check_verifiable(
+    project: Project, task: Task, fix: FixRecord, edits: Sequence[Edit], seeds: int
+) -> Treatment:
     """The edits of a fix, where models can be trained again with them.
 
     Raises:
@@ -126,13 +136,13 @@ def check_verifiable(project: Project, task: Task, fix: FixRecord, seeds: int) -
     """
     if seeds < 1:
         raise UsageError("--seeds must be at least 1.")
-    if not fix.edits:
+    if not edits:
         raise UsageError(
             f"{fix.fix_id} trained on the test example itself and edits no training data, so there is nothing to train "
             "again with: verify a fix by another strategy."
         )
     TrainingRecipe.of(task)
-    return Treatment.of(project, fix.strategy, fix.edits)
+    return Treatment.of(project, fix.strategy, edits)
 
 
 @dataclass(frozen=True)

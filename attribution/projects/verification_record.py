@@ -42,6 +42,8 @@ class VerificationRecord(BaseModel):
 
     fix_id: str
     created: str
+    beneath: list[str] = Field(default_factory=list)
+    """The fixes that it was made on top of, whose edits were made too."""
     test_ids: list[str]
     seeds: list[int]
     method: str

@@ -110,8 +110,12 @@ def training_sentence(record: VerificationRecord) -> str:
         else ""
     )
     how = " with the curvature inverted exactly" if record.refined else ""
+    edits = "the edits"
+    if record.beneath:
+        count = len(record.beneath)
+        edits += f" (those of the {count} fix{'es' if count > 1 else ''} beneath included)"
     return (
-        f"Retrained {span}, with and without the edits from the same {len(record.seeds)} seed"
+        f"Retrained {span}, with and without {edits} from the same {len(record.seeds)} seed"
         f"{'s' if len(record.seeds) != 1 else ''}; predicted by {record.method}{how}{instead}."
     )
 

@@ -21,10 +21,17 @@ from attribution import Engine, Task
 from attribution.errors import Cancelled, MissingRequirementError, NotFoundError, ProjectError, UsageError
 from attribution.fixing.predicted_change import Predictor, predicting_method
 from attribution.fixing.treatment import Treatment
-from attribution.fixing.verify import change_of, data_changes, mean_margin, retrained_outputs
+from attribution.fixing.verify import (
+    change_of,
+    data_changes,
+    edits_together,
+    mean_margin,
+    retrained_outputs,
+    verify_fix,
+)
 from attribution.methods import DirectionalMethod, method_named
 from attribution.progress import SILENT, CancelToken, Reporter
-from attribution.projects import FixRecord, Manifest, Project, TransformersSource
+from attribution.projects import Edit, FixRecord, Manifest, Project, TransformersSource
 from attribution.relabelling import scores_as_labelled
 from attribution.retraining import NO_CHANGES, TrainingRecipe, initial_weights, retrain
 from attribution.sources import load_task
@@ -251,6 +258,21 @@ def test_a_fix_of_several_predictions_is_verified_for_all_of_them(engine: Engine
     record = engine.verify(fix.fix_id, seeds=2)
     assert record.test_ids == wrong
     assert len(record.parts) == len(fix.edits)
+
+
+def test_of_fixes_on_top_of_each_other_the_last_edit_of_an_example_counts(engine: Engine) -> None:
+    first = kept(engine, strategy="remove")
+    edits = [
+        Edit(train_id=first.edits[0].train_id, action="upweight"),
+        Edit(train_id="train-39", action="remove"),
+    ]
+    second = first.model_copy(update={"fix_id": "fix-second", "edits": edits})
+    together = edits_together([first, second])
+    assert together == [edits[0], *first.edits[1:], edits[1]]
+    targets = [engine._target(first.test_id, "margin")]
+    record = verify_fix(engine._run, [first, second], targets, seeds=1, reporter=SILENT)
+    assert (record.fix_id, record.beneath) == ("fix-second", [first.fix_id])
+    assert [part.action for part in record.parts] == [edit.action for edit in together]
 
 
 def test_what_cannot_be_verified_is_said(engine: Engine, tmp_path: Path) -> None:
