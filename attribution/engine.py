@@ -523,7 +523,7 @@ class Engine:
         """
         fix = self.project.history.get(fix_id)
         targets = [self._target(test_id, "margin") for test_id in fix.test_ids]
-        # A run of its own, because inverting the curvature exactly may take minutes, too.
+        # A run of its own, because refining the curvature may take minutes, too.
         run = own_run(self.project, self.task, self.device)
         record = verify_fix(run, [fix], targets, seeds=seeds, reporter=reporter)
         self.project.history.save_verification(record)

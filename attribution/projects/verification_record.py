@@ -49,7 +49,7 @@ class VerificationRecord(BaseModel):
     method: str
     """The attribution method of the prediction."""
     refined: bool
-    """Whether it inverted the curvature exactly; False where that did not converge."""
+    """Whether a few steps of conjugate gradients refined its curvature."""
     fix_method: str
     """The one that the fix was chosen by: another one where its scores do not estimate retraining."""
     predicted: float

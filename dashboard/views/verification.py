@@ -109,7 +109,7 @@ def training_sentence(record: VerificationRecord) -> str:
         if record.method != record.fix_method
         else ""
     )
-    how = " with the curvature inverted exactly" if record.refined else ""
+    how = " with refined curvature" if record.refined else ""
     edits = "the edits"
     if record.beneath:
         count = len(record.beneath)

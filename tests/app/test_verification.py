@@ -83,7 +83,7 @@ def test_the_verdict_says_whether_the_explanation_held(
 def test_what_was_trained_is_said_with_its_start() -> None:
     whole = training_sentence(record(-1, -1))
     assert whole.startswith("Retrained from the beginning, 400 steps, ")
-    assert "predicted by path with the curvature inverted exactly." in whole
+    assert "predicted by path with refined curvature." in whole
     part = training_sentence(record(-1, -1, from_step=192, steps=1152, fix_method="tracin", refined=False))
     assert "from step 192 of 1,152, the earliest checkpoint" in part
     assert "predicted by path, as scores of tracin do not estimate retraining." in part

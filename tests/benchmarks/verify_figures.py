@@ -54,7 +54,7 @@ METHODS = {
     "ekfac": ("ekfac", False),
     "source": ("source", False),
 }
-"""Methods that predict, and whether they invert the curvature exactly; the first is what verifying a fix uses here."""
+"""Methods that predict, and whether their curvature is refined; the first is what verifying a fix uses here."""
 
 TOP = 10
 DRAWS = 2000
@@ -256,10 +256,9 @@ def predictions(
     """The predicted change of every set by a method: that of its own target's margin."""
     method = method_named(name)
     assert isinstance(method, DirectionalMethod)
-    engine._run.complete(method, SILENT)
     asked = list({target.position: target for target in targets}.values())
     rows = {target.position: row for row, target in enumerate(asked)}
-    predictor = Predictor.asked(engine._run, method, asked, refined=refined, reporter=SILENT)
+    predictor = Predictor.of(engine._run, method, asked, SILENT, refine=refined)
     return np.array(
         [
             float(predictor.changes(treatment)[rows[target.position]].sum())
