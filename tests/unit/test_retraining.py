@@ -17,13 +17,14 @@ from torch.nn.functional import cross_entropy
 from attribution import Checkpoint, Task
 from attribution.batch_order import shuffled_batches
 from attribution.errors import Cancelled, MissingRequirementError, NumericalError, ProjectError
+from attribution.frozen import build_in_memory
 from attribution.learning_rates import rates_of_steps
 from attribution.progress import CancelToken, Reporter
 from attribution.projects import Project
 from attribution.retraining import NO_CHANGES, DataChanges, TrainingRecipe, retrain
 from attribution.sources import load_task
 from attribution.turnover import TurnoverDropout, masked
-from tests.unit.tiny_models import Pairs, task_of
+from tests.unit.tiny_models import Pairs, labels, small_bert, task_of, texts
 
 SIZE, BATCH, STEPS, RATE = 20, 6, 12, 0.05
 
@@ -269,9 +270,32 @@ def test_divergence_and_cancelling_end_it_and_leave_the_task_alone() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in task.model.state_dict().items())
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_stored_states_of_frozen_layers_are_replayed_unless_they_draw(dropout: float) -> None:
+    """Replayed, the frozen layers cost nothing and change nothing; with dropout they have to run."""
+
+    def make() -> nn.Module:
+        model = small_bert()
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+        for parameter in [*model.bert.embeddings.parameters(), *model.bert.encoder.layer[0].parameters()]:
+            parameter.requires_grad_(False)
+        return model
+
+    items, classes = texts(24), labels(24)
+    record = {"batch_size": 8, "steps": 4, "learning_rate": 0.1}
+    task = task_of(make().eval(), items, classes, initial=seeded(make), **record)
+    build_in_memory(task, task.model, "train", device="cpu", batch_size=8, reporter=Reporter())
+    assert task.frozen is not None
+    plain = replace(task)
+    assert plain.frozen is None
+    recipe = TrainingRecipe.of(task)
+    assert_same(retrain(task, recipe, 0), retrain(plain, recipe, 0), atol=1e-5)
+
+
 def test_texts_come_in_batches_of_similar_length_and_each_once() -> None:
     from attribution.retraining import _batch_order
-    from tests.unit.tiny_models import texts
 
     items = texts(30)
     task = task_of(nn.Linear(2, 3), items, [0] * 30)
