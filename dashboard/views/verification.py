@@ -81,17 +81,17 @@ def change_words(record: VerificationRecord) -> str:
 def outcome_sentence(record: VerificationRecord) -> str:
     """How often retrained models are right, and how accurate they are, with the edits and without."""
     right, accuracy = record.retrained_right, record.accuracy
-    total = len(record.seeds) * len(record.test_ids)
-    many = (
-        f"of {total} predictions"
-        if len(record.test_ids) > 1
-        else f"of {total} seeds"
-        if total > 1
-        else "of 1 seed"
-    )
+    seeds, examples = len(record.seeds), len(record.test_ids)
+    total = seeds * examples
+    with_edits, without = round(right.with_edits * total), round(right.without_edits * total)
+    counted = f"{seeds} seed{'s' if seeds != 1 else ''}"
+    if examples == 1:
+        found = f"the prediction is right in {with_edits} of {counted}, without them in {without}"
+    else:
+        of = f"{total} predictions are right ({examples} examples, {counted})"
+        found = f"{with_edits} of {of}, without them {without}"
     return (
-        f"Retrained with the edits the prediction is right in {round(right.with_edits * total)} {many}, without them "
-        f"in {round(right.without_edits * total)}; test accuracy {percent(accuracy.with_edits)} against "
+        f"Retrained with the edits {found}; test accuracy {percent(accuracy.with_edits)} against "
         f"{percent(accuracy.without_edits)}."
     )
 

@@ -91,6 +91,8 @@ def test_what_was_trained_is_said_with_its_start() -> None:
         "right in 2 of 3 seeds, without them in 0; test accuracy 95.5 % against 95.7 %"
         in outcome_sentence(record(-1, -1))
     )
+    together = outcome_sentence(record(-1, -1, test_ids=["t", "u"]))
+    assert "with the edits 4 of 6 predictions are right (2 examples, 3 seeds), without them 0;" in together
     assert "between −0.25 and +1.2" in str(spread_sentence(record(-1, -1)))
     assert spread_sentence(record(-1, -1, None)) is None
 
