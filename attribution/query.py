@@ -92,6 +92,14 @@ class Loaded:
     texts: Callable[[str], list[str]]
 
 
+@dataclass(frozen=True)
+class Solving:
+    """At most so many steps of conjugate gradients, converged or not, on at most so many training examples."""
+
+    steps: int
+    examples: int
+
+
 @dataclass
 class Query:
     """Q measurements, to be traced to the training examples.
@@ -102,7 +110,7 @@ class Query:
         positions: the training examples to score; None for all N of them.
         use_index: whether inner products come from the index.
         refine: whether curvature is inverted exactly (conjugate gradients) rather than by EK-FAC alone.
-        solving_steps: conjugate gradients take at most so many steps, converged or not; None where they must converge.
+        solving: how far conjugate gradients go; None where they must converge.
     """
 
     loaded: Loaded
@@ -110,7 +118,7 @@ class Query:
     positions: Sequence[int] | None = None
     use_index: bool = True
     refine: bool = False
-    solving_steps: int | None = None
+    solving: Solving | None = None
     reporter: Reporter = SILENT
     residuals: list[float] = field(default_factory=list)
     """Relative residual of each solve, where one was iterative."""
@@ -217,9 +225,10 @@ class Query:
 
     def _solved(self, point: Point, solver: Solver) -> Vectors:
         curvature = self.loaded.curvature
-        found = curvature.solver(solver, point, self.reporter)
-        if self.solving_steps is not None and isinstance(found, ConjugateGradient):
-            found = replace(found, max_iterations=self.solving_steps, must_converge=False)
+        effort = {} if self.solving is None else {"examples": self.solving.examples}
+        found = curvature.solver(solver, point, self.reporter, **effort)
+        if self.solving is not None and isinstance(found, ConjugateGradient):
+            found = replace(found, max_iterations=self.solving.steps, must_converge=False)
         damping = curvature.damping_at(point, solver, self.reporter)
         solved = found.inverse(dict(self.gradient(point)), damping)
         residual = getattr(found, "residual", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -120,7 +121,8 @@ def _usage_sentence(error: Any) -> str:
 
 
 def _quiet_libraries() -> None:
-    """Keep libraries from downloading and from drawing progress bars of their own; users' settings win."""
+    """Keep libraries from downloading, from drawing progress bars of their own and from thinking aloud; users' settings
+    win."""
     for name, value in {
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -128,6 +130,10 @@ def _quiet_libraries() -> None:
         "TRANSFORMERS_VERBOSITY": "error",
     }.items():
         os.environ.setdefault(name, value)
+    # Of torch, once a process, for convolutions; nothing that a user could change.
+    warnings.filterwarnings(
+        "ignore", message="There is a performance drop because we have not yet implemented"
+    )
 
 
 if __name__ == "__main__":

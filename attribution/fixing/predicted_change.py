@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attribution.curvature.store import REFINED_ON
 from attribution.fixing.treatment import Treatment
 from attribution.methods import (
     Direction,
@@ -18,9 +19,16 @@ from attribution.methods import (
     method_named,
 )
 from attribution.progress import Reporter
-from attribution.query import Query, Target
+from attribution.query import Query, Solving, Target
 from attribution.relabelling import scores_as_labelled
 from attribution.runs import Run
+from attribution.task import Task
+
+SOLVING_STEPS = 8
+"""Steps of conjugate gradients that refine EK-FAC for a prediction: on digits, predictions are the same from six on."""
+
+FEWEST = 1000
+"""Training examples that conjugate gradients look at in any case, as fitting EK-FAC does."""
 
 
 def predicting_method(name: str, facts: ProjectFacts) -> DirectionalMethod:
@@ -34,10 +42,6 @@ def predicting_method(name: str, facts: ProjectFacts) -> DirectionalMethod:
 
 def _estimates(method: Method) -> bool:
     return isinstance(method, DirectionalMethod) and method.estimates_retraining
-
-
-SOLVING_STEPS = 8
-"""Steps of conjugate gradients that refine EK-FAC for a prediction: on digits, predictions are the same from six on."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Predictor:
             run.loaded,
             targets,
             refine=refine,
-            solving_steps=SOLVING_STEPS,
+            solving=Solving(SOLVING_STEPS, _affordable(run.loaded.task)),
             reporter=reporter.share(0.5, 1.0),
         )
         return cls(query, method.directions(query))
@@ -98,3 +102,10 @@ class Predictor:
         new = scores_as_labelled(self.query, self.directions, positions, treatment.labels)
         change = {"upweight": own, "remove": -own, "relabel": new - own}
         return torch.stack([change[action][:, number] for number, action in enumerate(actions)], dim=1)
+
+
+def _affordable(task: Task) -> int:
+    """How many training examples conjugate gradients look at: all their steps cost about as much as training does."""
+    last = task.checkpoints[-1].step if task.checkpoints else 0
+    as_training = (task.steps or last) * task.batch_size // SOLVING_STEPS
+    return min(max(FEWEST, as_training), REFINED_ON)
