@@ -525,7 +525,8 @@ class Engine:
         targets = [self._target(test_id, "margin") for test_id in fix.test_ids]
         # A run of its own, because refining the curvature may take minutes, too.
         run = own_run(self.project, self.task, self.device)
-        record = verify_fix(run, [fix], targets, seeds=seeds, reporter=reporter)
+        fixes = self.project.history.stack(fix_id)
+        record = verify_fix(run, fixes, targets, seeds=seeds, reporter=reporter)
         self.project.history.save_verification(record)
         return record
 

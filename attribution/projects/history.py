@@ -133,7 +133,7 @@ class History:
 
     def save_verification(self, verification: VerificationRecord) -> None:
         """Store what retraining gave; earlier verifications of the same fix stay in the file."""
-        with self._connection() as connection:
+        with self._connection(writing=True) as connection:
             connection.execute(_VERIFICATIONS)
             connection.execute(
                 "INSERT INTO verifications (fix_id, created, record) VALUES (?, ?, ?)",
