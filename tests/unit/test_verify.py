@@ -27,7 +27,6 @@ from attribution.fixing.verify import (
     edits_together,
     mean_margin,
     retrained_outputs,
-    verify_fix,
 )
 from attribution.methods import DirectionalMethod, method_named
 from attribution.progress import SILENT, CancelToken, Reporter
@@ -266,11 +265,11 @@ def test_of_fixes_on_top_of_each_other_the_last_edit_of_an_example_counts(engine
         Edit(train_id=first.edits[0].train_id, action="upweight"),
         Edit(train_id="train-39", action="remove"),
     ]
-    second = first.model_copy(update={"fix_id": "fix-second", "edits": edits})
+    second = first.model_copy(update={"fix_id": "fix-second", "edits": edits, "base": first.fix_id})
+    engine.project.history.save(second)
     together = edits_together([first, second])
     assert together == [edits[0], *first.edits[1:], edits[1]]
-    targets = [engine._target(first.test_id, "margin")]
-    record = verify_fix(engine._run, [first, second], targets, seeds=1, reporter=SILENT)
+    record = engine.verify("fix-second", seeds=1)
     assert (record.fix_id, record.beneath) == ("fix-second", [first.fix_id])
     assert [part.action for part in record.parts] == [edit.action for edit in together]
 
