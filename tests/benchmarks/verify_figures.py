@@ -87,6 +87,7 @@ SUGGESTIONS: dict[str, Suggestion] = {
     "remove": by_strategy("remove"),
     "relabel": by_strategy("relabel"),
     "suspected": suspected,
+    "suggest": lambda engine, test_id: engine.propose(test_id).edits,
 }
 """Ways of suggesting a set, by name."""
 
