@@ -73,7 +73,7 @@ def by_strategy(strategy: str, top: int = TOP) -> Suggestion:
 
 
 def suspected(engine: Engine, test_id: str) -> list[Edit]:
-    """Those of the strongest culprits that look mislabelled, relabelled to what the model says they are."""
+    """Those of the strongest culprits that look mislabelled, relabelled to what they look like."""
     cards = engine.explain(test_id).culprits(2 * TOP)
     return [
         Edit(train_id=card["id"], action="relabel", label=card["suggested_label"])
