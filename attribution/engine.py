@@ -32,6 +32,7 @@ from attribution.fixing import (
     suggested_edits,
 )
 from attribution.fixing.context import FixContext
+from attribution.fixing.verify import SEEDS, verify_fix
 from attribution.linear_head import HEAD_PENALTY, with_ones
 from attribution.measurements import measurement_for
 from attribution.methods import (
@@ -44,7 +45,7 @@ from attribution.methods import (
 from attribution.methods.source import Source
 from attribution.preparation import FROZEN
 from attribution.progress import SILENT, Reporter
-from attribution.projects import Edit, FixRecord, Project
+from attribution.projects import Edit, FixRecord, Project, VerificationRecord
 from attribution.projects.locking import exclusive
 from attribution.query import Loaded, Query, Target
 from attribution.runs import Run, ensemble_runs, own_run
@@ -506,6 +507,28 @@ class Engine:
         with self._lock:
             context = self._patched.context(FixContext.of(self._run), fix.base, reporter.share(0.0, 0.5))
             return run_replay(context, fix, reporter.share(0.5 if fix.base else 0.0, 1.0))
+
+    def verify(self, fix_id: str, *, seeds: int = SEEDS, reporter: Reporter = SILENT) -> VerificationRecord:
+        """Train the model again with the edits of a fix and without, and compare with what attribution predicts.
+
+        Takes as long as 2 x ``seeds`` trainings, half of which are remembered. Other questions are answered meanwhile.
+        The record is saved in the project's history when all is done; until then nothing is written.
+
+        Raises:
+            NotFoundError: no such fix, or its examples are gone.
+            UsageError: fewer than one seed, or a fix that edits no training data.
+            MissingRequirementError: the training record lacks something.
+            NumericalError: training diverged.
+            ProjectError: what training starts from does not fit, or the folder cannot be written.
+        """
+        fix = self.project.history.get(fix_id)
+        targets = [self._target(test_id, "margin") for test_id in fix.test_ids]
+        # A run of its own, because refining the curvature may take minutes, too.
+        run = own_run(self.project, self.task, self.device)
+        fixes = self.project.history.stack(fix_id)
+        record = verify_fix(run, fixes, targets, seeds=seeds, reporter=reporter)
+        self.project.history.save_verification(record)
+        return record
 
     # -- inside -------------------------------------------------------------------------------------------------
 

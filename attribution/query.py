@@ -22,6 +22,7 @@ from attribution.capture import (
     gradient_stream,
 )
 from attribution.curvature import CurvatureStore
+from attribution.curvature.conjugate_gradient import ConjugateGradient
 from attribution.curvature.store import Solver
 from attribution.index import GradientIndex
 from attribution.measurements import Measurement, logit_gradient, row_by_row
@@ -91,6 +92,14 @@ class Loaded:
     texts: Callable[[str], list[str]]
 
 
+@dataclass(frozen=True)
+class Solving:
+    """At most so many steps of conjugate gradients, converged or not, on at most so many training examples."""
+
+    steps: int
+    examples: int
+
+
 @dataclass
 class Query:
     """Q measurements, to be traced to the training examples.
@@ -101,6 +110,7 @@ class Query:
         positions: the training examples to score; None for all N of them.
         use_index: whether inner products come from the index.
         refine: whether curvature is inverted exactly (conjugate gradients) rather than by EK-FAC alone.
+        solving: how far conjugate gradients go; None where they must converge.
     """
 
     loaded: Loaded
@@ -108,6 +118,7 @@ class Query:
     positions: Sequence[int] | None = None
     use_index: bool = True
     refine: bool = False
+    solving: Solving | None = None
     reporter: Reporter = SILENT
     residuals: list[float] = field(default_factory=list)
     """Relative residual of each solve, where one was iterative."""
@@ -201,6 +212,11 @@ class Query:
             )
         return self._preconditioned[key]
 
+    @property
+    def solvers(self) -> set[Solver]:
+        """What inverted the curvature for the answers so far."""
+        return {solver for _, solver in self._preconditioned}
+
     def influence_length(self, point: Point) -> Tensor:
         """√(g_fᵀ (H + λI)⁻¹ g_f) at a point, (Q,): the length of each gradient in the metric of its influence."""
         gradient, solved = self.gradient(point), self.preconditioned(point)
@@ -209,7 +225,10 @@ class Query:
 
     def _solved(self, point: Point, solver: Solver) -> Vectors:
         curvature = self.loaded.curvature
-        found = curvature.solver(solver, point, self.reporter)
+        effort = {} if self.solving is None else {"examples": self.solving.examples}
+        found = curvature.solver(solver, point, self.reporter, **effort)
+        if self.solving is not None and isinstance(found, ConjugateGradient):
+            found = replace(found, max_iterations=self.solving.steps, must_converge=False)
         damping = curvature.damping_at(point, solver, self.reporter)
         solved = found.inverse(dict(self.gradient(point)), damping)
         residual = getattr(found, "residual", None)

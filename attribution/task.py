@@ -154,6 +154,9 @@ class Task:
         betas, epsilon: Adam's decay rates and the constant in its denominator; torch's defaults.
         learning_rates: learning rate by step, as far as a log has it beyond the checkpoints' own; taken as linear in
             between. Without it the run starts at ``learning_rate``.
+        initial: seed -> the weights that training starts from with that seed, by name; of frozen parameters those of
+            ``model`` are taken. With it `attribution.retraining` repeats the whole run, without it what came after the
+            earliest checkpoint.
     """
 
     model: nn.Module
@@ -182,6 +185,7 @@ class Task:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     learning_rates: Mapping[int, float] = field(default_factory=dict)
+    initial: Callable[[int], Mapping[str, Tensor]] | None = None
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from attribution.errors import Cancelled, TracefixError, UsageError
-from dashboard import cli_projects, cli_results, cli_studies, cli_tracing
+from dashboard import cli_projects, cli_results, cli_studies, cli_tracing, cli_verification
 from dashboard.cli_options import NoBrowserOption, PortOption, ProjectsOption
 from dashboard.cli_terminal import print_error
 
@@ -26,6 +27,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     cli_tracing.mispredictions,
     cli_tracing.explain,
     cli_tracing.fix,
+    cli_verification.verify,
     cli_results.report,
     cli_results.export,
     cli_studies.study,
@@ -119,7 +121,8 @@ def _usage_sentence(error: Any) -> str:
 
 
 def _quiet_libraries() -> None:
-    """Keep libraries from downloading and from drawing progress bars of their own; users' settings win."""
+    """Keep libraries from downloading, from drawing progress bars of their own and from thinking aloud; users' settings
+    win."""
     for name, value in {
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -127,6 +130,10 @@ def _quiet_libraries() -> None:
         "TRANSFORMERS_VERBOSITY": "error",
     }.items():
         os.environ.setdefault(name, value)
+    # Of torch, once a process, for convolutions; nothing that a user could change.
+    warnings.filterwarnings(
+        "ignore", message="There is a performance drop because we have not yet implemented"
+    )
 
 
 if __name__ == "__main__":

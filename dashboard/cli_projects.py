@@ -145,6 +145,14 @@ def new(
         str | None,
         typer.Option("--ensemble", metavar="GLOB", help="Further models, trained alike from other seeds."),
     ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            "--initial",
+            metavar="fresh|DIR",
+            help="What training started from, for verify: random weights, or the pre-trained model in a folder.",
+        ),
+    ] = None,
     after: Annotated[
         Path | None,
         typer.Option("--after", metavar="PROJECT", help="The project of the training stage before this one."),
@@ -155,12 +163,12 @@ def new(
 ) -> None:
     """Record a model of your own as a project, and check that it loads; nothing is computed yet."""
     from dashboard.locations import remember
-    from dashboard.new_project import Table, create, follows, from_function, from_tables
+    from dashboard.new_project import Table, create, follows, from_function, from_tables, started_from
     from dashboard.new_training import training_summary
 
     tables = {"--model": model, "--train": train, "--test": test}
     extra = {**tables, "--text": text, "--image": image, "--checkpoints": checkpoints, "--id": id_column}
-    extra |= {"--ensemble": ensemble}
+    extra |= {"--ensemble": ensemble, "--initial": initial}
     if task is not None:
         given = [option for option, value in extra.items() if value is not None]
         if given:
@@ -174,6 +182,8 @@ def new(
             )
         columns = Table(text=text, image=image, label=label, id=id_column)
         manifest = from_tables(project, model, train, test, columns, checkpoints, ensemble)
+        if initial is not None:
+            manifest = started_from(manifest, project, initial)
     if after is not None:
         manifest = follows(manifest, project, after)
     with working() as reporter:

@@ -27,6 +27,9 @@ WORK_LANE = "work"
 PREPARATION_LANE = "preparation"
 """Preparing takes minutes: it must not keep a prepared project's explanations waiting."""
 
+VERIFICATION_LANE = "verification"
+"""Retraining takes minutes, on models of its own: explanations and fixes go on meanwhile."""
+
 
 @dataclass(frozen=True)
 class Device:

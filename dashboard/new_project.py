@@ -11,7 +11,7 @@ from pathlib import Path
 from attribution.errors import NotFoundError, ProjectError, UsageError
 from attribution.projects import Project, create_project
 from attribution.projects.files import expanded
-from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, TransformersSource
+from attribution.projects.manifest import FILE_NAME, FRESH, Manifest, TaskSource, TransformersSource
 from attribution.sources.python_function import split_name
 from attribution.sources.trainer_folder import checkpoint_folders
 from dashboard.new_training import matching, model_folder, record_ensemble, record_training
@@ -106,6 +106,28 @@ def follows(manifest: Manifest, directory: Path, before: Path) -> Manifest:
     """
     earlier = Project.open(before)
     return manifest.model_copy(update={"after": _recorded(earlier.directory, directory)})
+
+
+def started_from(manifest: Manifest, directory: Path, initial: str) -> Manifest:
+    """The manifest with what training started from: ``fresh``, or the folder of the pre-trained model.
+
+    Raises:
+        UsageError: a task says that itself.
+        NotFoundError: no such folder.
+        ProjectError: the folder holds no model.
+    """
+    if not isinstance(manifest.source, TransformersSource):
+        raise UsageError("--initial is for --model: a task says what it started from with Task(initial=...).")
+    said = initial
+    if initial != FRESH:
+        folder = _existing(Path(initial), "folder")
+        if not any(folder.glob("*.safetensors")):
+            raise ProjectError(
+                f"'{folder}' holds no safetensors weights: give the folder of the pre-trained model, or 'fresh'."
+            )
+        said = _recorded(folder, directory)
+    source = manifest.source.model_copy(update={"initial": said})
+    return manifest.model_copy(update={"source": source})
 
 
 def create(directory: Path, manifest: Manifest) -> Project:

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from attribution.batch_order import shuffled_batches
 from attribution.progress import SILENT, Reporter
 from attribution.projects import create_project
 from attribution.projects.manifest import Manifest, TaskSource, TrainingRecord
 from sample_models import digits_task as recipe
 from sample_models.placement import building
-from sample_models.training import cpu_threads, save_checkpoints, shuffled_batches, train
+from sample_models.training import cpu_threads, save_checkpoints, train
 
 TRAIN_SIZE = 1000
 FLIPPED_SHARE = 0.1

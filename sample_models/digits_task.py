@@ -35,6 +35,12 @@ def network() -> nn.Sequential:
     )
 
 
+def initial_weights(seed: int) -> dict[str, Tensor]:
+    """The weights that training starts from: what `network` draws after ``torch.manual_seed(seed)``."""
+    torch.manual_seed(seed)
+    return network().state_dict()
+
+
 def inputs(pixels: np.ndarray) -> Tensor:
     """Network inputs (N, 1, 8, 8) in 0..1 from grey values (N, 8, 8) in 0..16."""
     return torch.from_numpy(pixels).to(torch.float32).div(16.0).unsqueeze(1)
@@ -71,6 +77,7 @@ def build(project: Path) -> Task:
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
         steps=STEPS,
+        initial=initial_weights,
         train_ids=data["train_ids"].tolist(),
         test_ids=data["test_ids"].tolist(),
         train_metadata={"original_label": data["train_original_labels"].tolist()},

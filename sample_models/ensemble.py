@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from attribution.batch_order import shuffled_batches
 from attribution.progress import SILENT, Reporter
 from attribution.projects import create_project
 from attribution.projects.manifest import CheckpointRecord, Manifest, TaskSource, TrainingRecord
@@ -20,7 +21,7 @@ from sample_models import digits_task
 from sample_models import ensemble_task as recipe
 from sample_models.digits import save_data, splits
 from sample_models.placement import building
-from sample_models.training import cpu_threads, save_checkpoints, shuffled_batches, train
+from sample_models.training import cpu_threads, save_checkpoints, train
 
 
 def create(directory: Path, reporter: Reporter = SILENT) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from attribution import Checkpoint, Task, TrainedModel
@@ -42,6 +42,12 @@ def network() -> nn.Sequential:
     )
 
 
+def initial_weights(seed: int) -> dict[str, Tensor]:
+    """The weights that training starts from: what `network` draws after ``torch.manual_seed(seed)``."""
+    torch.manual_seed(seed)
+    return network().state_dict()
+
+
 def weights_file(project: Path, model: int, step: int) -> Path:
     """Where the weights of model 0, 1, ... after so many steps are stored."""
     return project / f"model-{model}" / f"step-{step}" / "model.safetensors"
@@ -69,6 +75,7 @@ def build(project: Path) -> Task:
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
         steps=STEPS,
+        initial=initial_weights,
         train_ids=data["train_ids"].tolist(),
         test_ids=data["test_ids"].tolist(),
         train_metadata={"original_label": data["train_original_labels"].tolist()},

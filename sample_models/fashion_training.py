@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
 
+from attribution.batch_order import shuffled_batches
 from attribution.progress import Reporter
 from attribution.projects import Manifest, TrainingRecord, TransformersSource, create_project
+from attribution.projects.manifest import FRESH
 from sample_models.fashion import SHIPPED
 from sample_models.placement import building
 from sample_models.tables import png, write_table
@@ -28,7 +30,6 @@ from sample_models.training import (
     evenly_spaced,
     linear_decay,
     save_checkpoints,
-    shuffled_batches,
     train,
 )
 
@@ -87,6 +88,7 @@ def write_project(originals: Path, place: Path, reporter: Reporter) -> None:
                 image_column="image",
                 label_column="label",
                 id_column="id",
+                initial=FRESH,
             ),
             checkpoints=save_checkpoints(place, "checkpoints", kept),
             training=TrainingRecord(

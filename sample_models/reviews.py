@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BertForSequenceClassification, PreTrainedTokenizerBase
 
+from attribution.batch_order import similar_length_batches
 from attribution.batches import batch_count, batch_of
 from attribution.frozen import build_in_memory
 from attribution.progress import SILENT, Reporter
@@ -30,7 +31,7 @@ from sample_models.training import (
     evenly_spaced,
     linear_decay,
     save_checkpoints,
-    similar_length_batches,
+    save_tensors,
     train,
 )
 
@@ -44,6 +45,8 @@ BATCH_SIZE = 32
 EPOCHS = 2
 CHECKPOINTS = 4
 SEED = 0
+INITIAL = "initial"
+"""Folder of the project with what fine-tuning started from."""
 
 
 def create(directory: Path, reporter: Reporter = SILENT) -> None:
@@ -58,6 +61,7 @@ def create(directory: Path, reporter: Reporter = SILENT) -> None:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
         model = untrained_model(source)
         trained = freeze_first_layers(model, FROZEN_LAYERS)
+        _save_pretrained_layers(place / INITIAL, model)
         kept = _fine_tune(untrained_task(model, tokenizer), reporter.share(0.02, 0.98))
         reporter(0.98, "Writing the project")
         model.eval().save_pretrained(place / "model")
@@ -91,6 +95,20 @@ def freeze_first_layers(model: BertForSequenceClassification, layers: int) -> li
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(tuple(trained)))
     return trained
+
+
+def _save_pretrained_layers(folder: Path, model: BertForSequenceClassification) -> None:
+    """What retraining starts from, in a sixth of the whole model's size: the pre-trained layers that get trained.
+
+    The frozen layers are those of the final model; the pooler and classifier were new, and are drawn by the seed.
+    """
+    pretrained = {
+        name: tensor.detach().contiguous()
+        for name, tensor in model.named_parameters()
+        if tensor.requires_grad and name.startswith("bert.encoder.")
+    }
+    model.config.save_pretrained(folder)
+    save_tensors(folder / "model.safetensors", pretrained)
 
 
 def untrained_task(model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> Task:
@@ -150,6 +168,7 @@ def _write_manifest(place: Path, trained: list[str], kept: list[Kept]) -> None:
                 id_column="id",
                 trained=trained,
                 max_tokens=MAX_TOKENS,
+                initial=INITIAL,
             ),
             checkpoints=save_checkpoints(place, "checkpoints", kept),
             training=TrainingRecord(

@@ -47,32 +47,6 @@ def evenly_spaced(count: int, steps: int) -> list[int]:
     return [round(steps * position / count) for position in range(1, count + 1)]
 
 
-def shuffled_batches(size: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Positions (B,) of one batch after another, a fresh seeded order every epoch, without end."""
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        yield from torch.randperm(size, generator=generator).split(batch_size)
-
-
-def similar_length_batches(
-    lengths: Sequence[int], batch_size: int, seed: int, pool: int = 16
-) -> Iterator[Tensor]:
-    """Positions (B,) of one batch after another, every position once an epoch, without end.
-
-    An epoch is shuffled, then cut into pools of ``pool`` batches; only within a pool are sentences sorted by
-    length. Batches stay random, and nearly all of the padding goes, which would double the work.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    length = torch.tensor(lengths)
-    while True:
-        batches: list[Tensor] = []
-        for positions in torch.randperm(len(length), generator=generator).split(pool * batch_size):
-            ordered = positions[length[positions].argsort(stable=True)]
-            batches += ordered.split(batch_size)
-        for number in torch.randperm(len(batches), generator=generator).tolist():
-            yield batches[number]
-
-
 def train(
     model: nn.Module,
     batch_loss: Callable[[Tensor], Tensor],

@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from attribution.batch_order import shuffled_batches
 from attribution.progress import SILENT, Reporter
 from attribution.projects import create_project
 from attribution.projects.manifest import Manifest, TaskSource, TrainingRecord
 from sample_models import wordbias_task as recipe
 from sample_models.placement import building
-from sample_models.training import Kept, cpu_threads, save_checkpoints, shuffled_batches, train
+from sample_models.training import Kept, cpu_threads, save_checkpoints, train
 from sample_models.wordbias_corpus import Corpus, Vocabulary, corpus
 from sample_models.wordbias_lists import tests
 

@@ -182,6 +182,12 @@ def test_inputs(lists: dict[str, list[str]], numbers: dict[str, int]) -> dict[st
     return {"words": torch.tensor(words), "roles": torch.tensor(roles)}
 
 
+def initial_weights(words: int, seed: int) -> dict[str, Tensor]:
+    """The weights that training starts from: what `SkipGram` draws after ``torch.manual_seed(seed)``."""
+    torch.manual_seed(seed)
+    return SkipGram(words).state_dict()
+
+
 def weights_file(project: Path, step: int) -> Path:
     """Where the weights after so many steps are stored."""
     return project / "checkpoints" / f"step-{step}" / "model.safetensors"
@@ -209,6 +215,7 @@ def build(project: Path) -> Task:
         batch_size=BATCH_SIZE,
         learning_rate=LEARNING_RATE,
         steps=STEPS,
+        initial=lambda seed: initial_weights(len(vocabulary), seed),
         loss=loss,
         train_ids=sentences["id"].tolist(),
         test_ids=[test["id"] for test in tests],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attribution.learning_rates import known_rates
 from attribution.task import Task
 
 SHARE_OF_INVERSE_LENGTH = 0.1
@@ -86,13 +87,10 @@ def rate_sum(task: Task, start: int, end: int) -> float | None:
     Between the points at which the learning rate is known (log, start and checkpoints) it is taken as linear, before
     and after them as constant. None where it is unknown or zero throughout the run.
     """
-    known = {c.step: float(c.learning_rate) for c in task.checkpoints} | dict(task.learning_rates)
-    if task.learning_rate is not None and not task.learning_rates:
-        known.setdefault(0, task.learning_rate)
+    known = known_rates(task, start=0)
     if not any(rate > 0 for rate in known.values()):
         return None
-    steps = sorted(known)
     # The integral of the interpolated rate is exact where the pieces are cut at the known points.
-    cuts = [start, *(step for step in steps if start < step < end), end]
-    rates = np.interp(cuts, steps, [known[step] for step in steps])
+    cuts = [start, *(step for step in known if start < step < end), end]
+    rates = np.interp(cuts, list(known), list(known.values()))
     return float(np.sum((rates[1:] + rates[:-1]) / 2 * np.diff(cuts)))

@@ -120,8 +120,13 @@ class CurvatureStore:
         rule = self.damping.refined() if solver in ("exact", "cg", "lissa") else self.damping
         return rule.absolute(self.at(point, reporter).mean_eigenvalue()) if rule.relative else rule.value
 
-    def solver(self, name: Solver, point: Point, reporter: Reporter) -> Inverse:
+    def solver(
+        self, name: Solver, point: Point, reporter: Reporter, *, examples: int = REFINED_ON
+    ) -> Inverse:
         """A way of applying (H + λI)⁻¹ at a point. Valid until the model is moved to another point.
+
+        Args:
+            examples: how many training examples conjugate gradients look at, at most.
 
         Raises:
             ProjectError: a stored file is damaged, or the folder cannot be written.
@@ -146,7 +151,7 @@ class CurvatureStore:
             return Lissa(matrix, steps=LISSA_STEPS, must_converge=False, reporter=reporter)
         preconditioner = self.at(point, reporter)
         return ConjugateGradient(
-            self._matrix(point, REFINED_ON),
+            self._matrix(point, examples),
             preconditioner,
             reporter=reporter,
             least_preconditioner_damping=PRECONDITIONER_DAMPING * preconditioner.mean_eigenvalue(),

@@ -11,6 +11,7 @@ from attribution.projects.manifest import (
 )
 from attribution.projects.project import Project, create_project
 from attribution.projects.records import ControlRecord, Edit, FixRecord, TargetRecord
+from attribution.projects.verification_record import VerificationRecord
 
 __all__ = [
     "CheckpointRecord",
@@ -24,6 +25,7 @@ __all__ = [
     "TaskSource",
     "TrainingRecord",
     "TransformersSource",
+    "VerificationRecord",
     "create_project",
     "read_manifest",
 ]

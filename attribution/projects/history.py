@@ -11,6 +11,7 @@ from typing import Literal
 
 from attribution.errors import NotFoundError, ProjectError
 from attribution.projects.records import FixRecord
+from attribution.projects.verification_record import VerificationRecord
 
 FILE_NAME = "history.sqlite"
 
@@ -21,6 +22,15 @@ CREATE TABLE IF NOT EXISTS fixes (
     state   TEXT NOT NULL,
     deleted INTEGER NOT NULL DEFAULT 0,
     note    TEXT NOT NULL DEFAULT '',
+    record  TEXT NOT NULL
+)
+"""
+
+_VERIFICATIONS = """
+CREATE TABLE IF NOT EXISTS verifications (
+    number  INTEGER PRIMARY KEY,
+    fix_id  TEXT NOT NULL,
+    created TEXT NOT NULL,
     record  TEXT NOT NULL
 )
 """
@@ -120,6 +130,29 @@ class History:
     def restore(self, fix_id: str) -> None:
         """Undo `delete`."""
         self._update("deleted = 0", (), fix_id)
+
+    def save_verification(self, verification: VerificationRecord) -> None:
+        """Store what retraining gave; earlier verifications of the same fix stay in the file."""
+        with self._connection(writing=True) as connection:
+            connection.execute(_VERIFICATIONS)
+            connection.execute(
+                "INSERT INTO verifications (fix_id, created, record) VALUES (?, ?, ?)",
+                (verification.fix_id, verification.created, verification.model_dump_json()),
+            )
+
+    def verification(self, fix_id: str | None = None) -> VerificationRecord | None:
+        """The latest verification of a fix, or of any fix; None where there is none."""
+        if not self._file.exists():
+            return None
+        with self._connection() as connection:
+            # Made by the first save: looking must not need a folder that can be written.
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'verifications'").fetchone():
+                return None
+            row = connection.execute(
+                "SELECT record FROM verifications WHERE ? IS NULL OR fix_id = ? ORDER BY number DESC LIMIT 1",
+                (fix_id, fix_id),
+            ).fetchone()
+        return None if row is None else VerificationRecord.model_validate_json(row[0])
 
     def _update(self, assignment: str, values: tuple[str, ...], fix_id: str) -> None:
         changed = 0

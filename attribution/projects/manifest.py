@@ -13,6 +13,9 @@ from attribution.errors import ProjectError
 FORMAT = 1
 FILE_NAME = "project.json"
 
+FRESH = "fresh"
+"""What `TransformersSource.initial` says where training started from random weights."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -32,6 +35,9 @@ class TransformersSource(_Strict):
     trained: list[str] = Field(default_factory=list)
     """Name prefixes of the parameters that were trained; empty means all of them."""
     max_tokens: int = 128
+    initial: str | None = None
+    """What training started from: ``fresh`` for random weights, or the folder of the pre-trained model (what it lacks
+    is random). Retraining then begins there; nothing else depends on it."""
 
 
 class TaskSource(_Strict):

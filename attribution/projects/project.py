@@ -109,8 +109,13 @@ class Project:
         return str(file.relative_to(self.directory)) if file.is_relative_to(self.directory) else str(file)
 
     def recipe(self) -> str:
-        """Digest of what the manifest says about source, checkpoints, training and ensemble (not its title)."""
-        said = self.manifest.model_dump_json(include={"source", "checkpoints", "training", "ensemble"})
+        """Digest of what the manifest says about source, checkpoints, training and ensemble (not its title).
+
+        What training started from is left out: nothing that is prepared depends on it.
+        """
+        said = self.manifest.model_dump_json(
+            include={"source", "checkpoints", "training", "ensemble"}, exclude={"source": {"initial"}}
+        )
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def earlier_stages(self) -> list[Project]:

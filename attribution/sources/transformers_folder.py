@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 from attribution.display import PNG_MODES
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
-from attribution.projects.manifest import CheckpointRecord
+from attribution.projects.manifest import FRESH, CheckpointRecord
+from attribution.sources.initial_weights import initial_weights_from
 from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
@@ -80,7 +81,7 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         ProjectError: the folder or a table is missing, damaged, or they do not fit each other.
     """
     folder = project.resolve(source.model)
-    model = _model(folder, "image" if source.image_column else "text")
+    model = _model(folder, _kind(source))
     _freeze(model, source.trained, folder)
     config = cast(Any, model).config
     class_names = [str(config.id2label[number]) for number in range(config.num_labels)]
@@ -104,6 +105,7 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         betas=record.betas,
         epsilon=record.epsilon,
         learning_rates=record.learning_rates,
+        initial=_initial(project, source, folder),
         train_ids=splits["train"]["ids"],
         test_ids=splits["test"]["ids"],
         train_metadata=splits["train"]["metadata"],
@@ -133,10 +135,28 @@ def _checkpoints(project: Project, records: Sequence[CheckpointRecord], model: n
     ]
 
 
-def _model(folder: Path, kind: str) -> nn.Module:
+def _initial(
+    project: Project, source: TransformersSource, folder: Path
+) -> Callable[[int], Mapping[str, Tensor]] | None:
+    if source.initial is None:
+        return None
+    pretrained = None if source.initial == FRESH else project.resolve(source.initial)
+    return initial_weights_from(_auto(_kind(source)), folder, pretrained)
+
+
+def _kind(source: TransformersSource) -> str:
+    return "image" if source.image_column else "text"
+
+
+def _auto(kind: str) -> Any:
+    """The class that loads models of a kind."""
     from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
-    auto: Any = AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
+    return AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
+
+
+def _model(folder: Path, kind: str) -> nn.Module:
+    auto = _auto(kind)
     if not (folder / "config.json").is_file():
         raise ProjectError(
             f"'{folder}' is not a transformers checkpoint (it has no config.json): give its folder."

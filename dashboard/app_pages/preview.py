@@ -25,6 +25,7 @@ from dashboard.state import forget, go, parameter, recall, set_parameters, unlis
 from dashboard.suggestion_panel import suggestion
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
+from dashboard.verify_panel import verify_section
 from dashboard.views.accuracy import percent, points
 from dashboard.views.fixes import (
     accuracy_change,
@@ -97,6 +98,7 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
             alt="Probability of the true and the originally predicted class after each step, for the fix and controls",
         )
     side_effects(opened, fix)
+    verify_section(opened, fix)
     st.caption(
         f"Recipe: {fix.strategy}, method {fix.method}, {fix.optimizer}, learning rate {fix.learning_rate:.2g}, "
         f"{fix.replayed or 'no'} training examples replayed, at most "

@@ -41,6 +41,7 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
         ("What that did, beside its controls", outcome(fix)),
         ("What it cost elsewhere", cost(project, fix)),
     ]
+    believed = belief(fix, explanation, project.history.verification(fix.fix_id))
     sections = "".join(
         f'<section id="step-{number}"><h2><span class="number">{number}</span>{escape(heading)}</h2>{body}</section>'
         for number, (heading, body) in enumerate(steps, start=1)
@@ -68,7 +69,7 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
 {_figures(fix)}
 </header>
 {sections}
-<section id="belief"><h2>How far to believe this</h2>{belief(fix, explanation)}</section>
+<section id="belief"><h2>How far to believe this</h2>{believed}</section>
 <section id="recipe"><h2>Recipe, to make it again</h2>{_recipe(project, fix)}</section>
 </main>
 <footer>

@@ -8,11 +8,13 @@ from typing import Any
 
 from attribution.explanation import Explanation
 from attribution.fixing import edit_reasons
-from attribution.projects import ControlRecord, FixRecord, Project
+from attribution.projects import ControlRecord, FixRecord, Project, VerificationRecord
 from dashboard.report.drawing import bars, curve
 from dashboard.report.pictures import shown
 from dashboard.views.accuracy import percent, points
 from dashboard.views.fixes import accuracy_change, controls_sentence, verdict
+from dashboard.views.verification import outcome_sentence, spread_sentence, training_sentence
+from dashboard.views.verification import verdict as verdict_of_retraining
 
 CULPRITS = 8
 """Examples behind the mistake that are shown."""
@@ -310,12 +312,12 @@ def _effects(project: Project, fix: FixRecord, title: str, ids: list[str], empty
     return heading + _grid(cards) + _cut(len(cards), len(ids))
 
 
-def belief(fix: FixRecord, explanation: Explanation | None) -> str:
-    """What this page does not show."""
-    step = f"{fix.steps} step{'s' if fix.steps != 1 else ''}"
+def belief(
+    fix: FixRecord, explanation: Explanation | None, verification: VerificationRecord | None = None
+) -> str:
+    """What this page does not show, and what retraining showed where that was tried."""
     words = [
-        f"This is the model after {step}, not a retrain: training it again with these edits may do otherwise, and "
-        "has not been tried here.",
+        *_retraining(fix, verification),
         "Influence is estimated to first order by "
         f"{fix.method}; no method is right everywhere. {explanation.trust.get('sentence', '') if explanation else ''}",
         controls_sentence(fix),
@@ -328,6 +330,22 @@ def belief(fix: FixRecord, explanation: Explanation | None) -> str:
 def _cut(shown_count: int, total: int) -> str:
     """Says that a list was cut, where it was."""
     return f'<p class="muted small">The first {shown_count} of {total:,}.</p>' if total > shown_count else ""
+
+
+def _retraining(fix: FixRecord, verification: VerificationRecord | None) -> list[str]:
+    """What is known of training again with the edits."""
+    preview = f"This is the model after {fix.steps} step{'s' if fix.steps != 1 else ''}, not a retrain"
+    if verification is None:
+        return [
+            f"{preview}: training it again with these edits may do otherwise, and has not been tried here."
+        ]
+    tried = [
+        f"{preview}. Training it again with these edits was tried. {verdict_of_retraining(verification)}",
+        outcome_sentence(verification),
+        training_sentence(verification),
+        spread_sentence(verification),
+    ]
+    return [sentence for sentence in tried if sentence is not None]
 
 
 def _chip(text: str, tone: str) -> str:

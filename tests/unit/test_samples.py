@@ -27,16 +27,18 @@ from transformers import (
 
 import sample_models.minilm
 from attribution import CancelToken, Reporter, Task
+from attribution.batch_order import similar_length_batches
 from attribution.batches import batch_of
 from attribution.errors import Cancelled, MissingRequirementError, ProjectError
 from attribution.frozen import build_in_memory
 from attribution.progress import SILENT
 from attribution.projects import Project, TaskSource, TransformersSource
+from attribution.retraining import initial_weights
+from attribution.sources import load_task
 from attribution.sources.quiet import quiet_transformers
-from sample_models import SAMPLES, reviews
+from sample_models import SAMPLES, fashion_training, reviews
 from sample_models.minilm import minilm_folder
 from sample_models.reviews_selection import comparable
-from sample_models.training import similar_length_batches
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +171,12 @@ class TestFashion:
         running_means = [name for name in final if name.endswith("running_mean")]
         assert running_means and not torch.equal(points[0][running_means[0]], final[running_means[0]])
 
+    def test_training_starts_from_the_network_of_its_recipe(self, fashion: Path) -> None:
+        weights = initial_weights(load_task(Project.open(fashion)), fashion_training.SEED)
+        expected = fashion_training.network().state_dict()
+        assert weights.keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.items())
+
     def test_is_ready_without_loading_torch(self, tmp_path: Path) -> None:
         code = (
             "import sys, pathlib, sample_models\n"
@@ -280,6 +288,13 @@ class TestReviews:
         )
         changed = "bert.encoder.layer.5.output.dense.weight"
         assert not torch.equal(final[changed], pretrained[changed.removeprefix("bert.")])
+        task = load_task(Project.open(tmp_path / "reviews"))
+        first, other = initial_weights(task, 0), initial_weights(task, 1)
+        assert trained <= first.keys(), "training starts from pre-trained layers and a head of the seed"
+        for name in trained:
+            if name.startswith("bert.encoder."):
+                assert torch.equal(first[name], pretrained[name.removeprefix("bert.")])
+        assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
     @pytest.mark.usefixtures("few_reviews")
     def test_weights_repeat_exactly(self, tmp_path: Path) -> None:
