@@ -4,9 +4,9 @@ From one explanation: culprits that look mislabelled are relabelled to what the 
 true class are trained on as they are. Sets of several sizes are tried by the very steps that a fix takes. Harm is
 measured on training examples (see `Watch`), never on the test set, which stays an honest judge of what is chosen.
 
-Members are taken in the order of the explanation. Choosing them adaptively, each by what a step on it would do at the
-model that those before it lead to, does not pay: on digits such sets do no less harm, and mostly more, than sets in a
-fixed order (``docs/suggestion.json``).
+The culprits are those of the explanation; first come those with the largest effect of a step on them with the new
+label. Choosing adaptively, each by that effect at the model that those before it lead to, does not pay: on digits such
+sets do no less harm, and mostly more, than sets in this fixed order (``docs/suggestion.json``).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from attribution.fixing.candidates import Candidate, Pool
 from attribution.fixing.context import FixContext
 from attribution.fixing.fix import CarriedOut, FixRequest, carry_out
 from attribution.fixing.harm import Harm, Watch
+from attribution.fixing.pull import pulls
 from attribution.fixing.settings import strategy_of
 from attribution.fixing.step_size import Recipe
 from attribution.progress import Reporter
@@ -101,6 +102,10 @@ def suggest(
     mapped = context.curvature(reporter.share(0.0, 0.1))
     context = replace(context, curvature=lambda _: mapped)
     pool = Pool.of(explanation, held_out, relative)
+    if held_out is not None and pool.suspects:
+        labels = {position: int(held_out.best[position]) for position in pool.suspects}
+        pull = pulls(context, mapped, request.positions, labels, reporter.silent())
+        pool = replace(pool, suspects=[pool.suspects[place] for place in np.argsort(-pull, kind="stable")])
     candidates = pool.candidates(several=len(request.positions) > 1)
     search = _Search()
     watch = Watch(context.task, context.model, held_out, pool.positions, request.seed, context.device)

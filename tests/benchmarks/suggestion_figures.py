@@ -16,7 +16,8 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
 from attribution import Engine, Project, prepare
-from attribution.batches import batch_of, labels_of
-from attribution.capture import GradientCapture
+from attribution.batches import labels_of
 from attribution.errors import NumericalError
 from attribution.fixing.candidates import STRONGEST, Pool
 from attribution.fixing.context import FixContext
 from attribution.fixing.fix import FixRequest, carry_out
 from attribution.fixing.harm import Watch
-from attribution.fixing.optimization import trained
+from attribution.fixing.pull import pulls
 from attribution.fixing.settings import strategy_of
 from attribution.held_out import hold_out
 from attribution.progress import SILENT
@@ -318,21 +317,13 @@ class Orders:
 
     def _effects(self, model: torch.nn.Module, members: Sequence[int]) -> NDArray[np.float64]:
         """First-order fall of the margin for a step on each member, with the label that it would be trained with."""
-        task, parameters = self._engine.task, trained(model)
-        row = self._engine.project.predictions("test").iloc[self._position]
-        logits = task.logits(model, batch_of(task, "test", [self._position]).inputs)[0]
-        margin = logits[int(row["predicted"])] - logits[int(row["label"])]
-        gradient = dict(zip(parameters, torch.autograd.grad(margin, list(parameters.values())), strict=True))
-        capture = GradientCapture(task, model)
-        blocks = capture.from_parameters({n: g.unsqueeze(0) for n, g in self._mapped(gradient).items()})
-        batch = batch_of(task, "train", members)
-        known = labels_of(task, "train")
-        labels = torch.tensor(
-            [int(self._held_out.best[p]) if self._held_out.mislabelled[p] else int(known[p]) for p in members]
-        )
-        loss: Callable[[Tensor, Tensor], Tensor] = task.loss
-        found = capture.gradients(batch.inputs, labels, loss).dot(blocks)[:, 0].detach().double().numpy()
-        return np.asarray(found)
+        known = labels_of(self._engine.task, "train")
+        labels = {
+            p: int(self._held_out.best[p]) if self._held_out.mislabelled[p] else int(known[p])
+            for p in members
+        }
+        there = replace(self._context, model=model)
+        return pulls(there, self._mapped, [self._position], labels, SILENT)
 
 
 def orders(engine: Engine, every: int) -> dict[str, dict[str, float]]:

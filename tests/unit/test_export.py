@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from attribution import Engine
 from attribution.errors import Cancelled, ProjectError, UsageError
-from attribution.fixing import STRATEGIES, export_fix, read_edits, replay_command
+from attribution.fixing import EDITS_FILE, STRATEGIES, export_fix, read_edits, replay_command
 from attribution.fixing.command import edit_rows
 from attribution.progress import Reporter
 from attribution.projects import Edit, FixRecord, Project
@@ -100,12 +100,14 @@ def test_the_written_command_makes_the_same_fix(
 
 @pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "helpers"])
 def test_every_strategy_is_repeated_bit_for_bit_by_replay_and_by_its_command(
-    engine: Engine, strategy: str, tracefix: CommandLine
+    engine: Engine, strategy: str, tracefix: CommandLine, tmp_path: Path
 ) -> None:
     """With a guard as well, which belongs to the recipe."""
     guarded = kept(engine, engine.project.mispredictions()[-3]["id"], strategy=strategy, top=4, guard=30)
     assert engine.replay(guarded.fix_id).difference == 0
-    command = shlex.split(replay_command(engine.project.directory, guarded))
+    export_fix(engine, guarded.fix_id, tmp_path / "out")
+    edits = tmp_path / "out" / EDITS_FILE
+    command = shlex.split(replay_command(engine.project.directory, guarded, edits))
     again = json.loads(tracefix(*command[1:], "--json").out)
     assert again["after"] == guarded.contract()["after"] and again["steps"] == guarded.steps
 

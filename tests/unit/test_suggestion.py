@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import torch
 
 from attribution import Engine
+from attribution.batches import batch_of
 from attribution.errors import Cancelled, NotFoundError, UsageError
 from attribution.fixing.candidates import Candidate, Pool
+from attribution.fixing.context import FixContext
 from attribution.fixing.harm import Harm
+from attribution.fixing.pull import pulls
 from attribution.fixing.suggestion import SLACK, Suggestion, Tried, choose, reasons
 from attribution.fixing.treatment import Treatment
-from attribution.progress import CancelToken, Reporter
+from attribution.progress import SILENT, CancelToken, Reporter
 from attribution.projects import Edit, Project
 from attribution.projects.held_out import HeldOut
 from tests.command_line import CommandLine
@@ -210,6 +215,33 @@ def test_a_suggestion_on_top_of_a_fix_starts_from_its_model(engine: Engine) -> N
     assert fix.accuracy_before == pytest.approx(first.accuracy_after)
     with pytest.raises(UsageError, match="predicted right"):
         engine.propose(wrong[-1]["id"], base=first.fix_id)
+
+
+def test_the_pull_of_a_relabelled_example_is_what_a_small_step_on_it_does(engine: Engine) -> None:
+    """Against a real step with plain gradients."""
+    wrong = engine.project.mispredictions()[:2]
+    positions = [engine.project.position("test", row["id"]) for row in wrong]
+    rows = engine.project.predictions("test").iloc[positions]
+    context, labels = FixContext.of(engine._run), {7: 3, 2: 5}
+    found = pulls(context, dict, positions, labels, SILENT)
+    inputs = batch_of(engine.task, "test", positions).inputs
+
+    def margin(model: torch.nn.Module) -> float:
+        with torch.no_grad():
+            logits = engine.task.logits(model, inputs)
+        true, predicted = rows["label"].tolist(), rows["predicted"].tolist()
+        return float((logits[[0, 1], predicted] - logits[[0, 1], true]).mean())
+
+    for (position, label), expected in zip(labels.items(), found, strict=True):
+        patched = copy.deepcopy(context.model)
+        example = batch_of(engine.task, "train", [position])
+        loss = engine.task.loss(engine.task.logits(patched, example.inputs), torch.tensor([label])).mean()
+        loss.backward()
+        rate = 1e-4
+        with torch.no_grad():
+            for parameter in patched.parameters():
+                parameter -= rate * parameter.grad
+        assert (margin(context.model) - margin(patched)) / rate == pytest.approx(expected, rel=0.02, abs=0.05)
 
 
 def test_helpers_of_little_other_effect_come_first(engine: Engine) -> None:
