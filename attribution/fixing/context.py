@@ -27,6 +27,7 @@ mean 4.4, at 3 times 3.7, 3.2 (1), 2.6 (0.3), 2.3 (0.1), 2.2 (0.03), 2.5 (0.01);
 its mispredictions: 41 (10), 34 (1), 30 (0.1), 23 (0.03), 20 (0.01), where one stays unfixed.
 """
 
+
 @dataclass(frozen=True)
 class FixContext:
     """A trained model, ready to be fixed; fixes work on copies of it.
