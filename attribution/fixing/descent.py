@@ -25,6 +25,16 @@ STAYS = 2
 HALVINGS = 8
 """How finely the last step of an ascent is shortened to end below its cap."""
 
+SHORTENINGS = 4
+"""How finely the step that reaches the target is shortened, by bisection."""
+
+CLEAR_LEAD = 0.1
+"""What stays of that step leaves the true class more probable than the next one by this share.
+
+Other predictions broken per fix on digits, helpers / relabelled culprits of path: 1.5 / 2.6 at 0, 1.5 / 2.7 at 0.1,
+1.7 / 3.3 at 0.5, 2.0 / 4.3 for whole steps.
+"""
+
 StopReason = Literal["reached", "steps", "guard", "cap", "best"]
 
 
@@ -122,7 +132,7 @@ def descend(
     stopped: StopReason = "steps"
     for step in range(max_steps):
         reporter(step / max_steps, f"{message}: step {step + 1} of at most {max_steps}")
-        before = walk.snapshot() if guard is not None else None
+        before = walk.snapshot()
         at_cap = walk.step(step)
         row = _probabilities(task, patched, target)
         if not (bool(torch.isfinite(row).all()) and walk.finite()):
@@ -130,16 +140,19 @@ def descend(
                 f"Fine-tuning diverged at step {step + 1}: choose other training examples or another strategy; nothing "
                 "was changed."
             )
-        if guard is not None and before is not None and not guard.allows(patched):
+        reached = bool(target.reached(row).all()) and (at_cap or _stays(task, walk, target, step + 1))
+        if reached:
+            row = _shortened(task, walk, before, target)
+        if guard is not None and not guard.allows(patched):
             walk.restore(before)
             stopped = "guard"
             break
         rows.append(row)
-        if len(target) > 1:
-            best.see(walk, len(rows) - 1, int(target.reached(row).sum()))
-        if bool(target.reached(row).all()) and (at_cap or _stays(task, walk, target, step + 1)):
+        if reached:
             stopped = "reached"
             break
+        if len(target) > 1:
+            best.see(walk, len(rows) - 1, int(target.reached(row).sum()))
         if at_cap:
             stopped = "cap"
             break
@@ -148,6 +161,31 @@ def descend(
         del rows[best.step + 1 :]
         stopped = "best"
     return Descent(patched, torch.stack(rows), target, stopped)
+
+
+def _shortened(task: Task, walk: _Walk, before: _Snapshot, target: Target) -> Tensor:
+    """Take back of the step since ``before`` what is not needed; the probabilities (T, C) after that.
+
+    Steps are coarse, and what lies beyond the border harms other predictions: on digits a third of all that helpers
+    broke, and of what relabelled culprits broke.
+    """
+    after = walk.snapshot()
+    low, high = 0.0, 1.0
+    for _ in range(SHORTENINGS):
+        middle = (low + high) / 2
+        walk.between(before.parameters, after.parameters, middle)
+        clear = _is_clear(_probabilities(task, walk.model, target), target)
+        low, high = (low, middle) if clear else (middle, high)
+    walk.between(before.parameters, after.parameters, high)
+    return _probabilities(task, walk.model, target)
+
+
+def _is_clear(probabilities: Tensor, target: Target) -> bool:
+    """Whether every target's true class is more probable than any other by `CLEAR_LEAD`, given (T, C)."""
+    rows = torch.arange(len(target))
+    others = probabilities.clone()
+    others[rows, target.true] = 0.0
+    return bool((probabilities[rows, target.true] >= (1 + CLEAR_LEAD) * others.amax(dim=1)).all())
 
 
 def _stays(task: Task, walk: _Walk, target: Target, step: int) -> bool:
@@ -222,12 +260,13 @@ class _Walk:
         low, high = 0.0, 1.0
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            self._between(before, after, middle)
+            self.between(before, after, middle)
             inside = unlearned is not None and unlearned.room(self._task, self.model) >= 0
             low, high = (middle, high) if inside else (low, middle)
-        self._between(before, after, low)
+        self.between(before, after, low)
 
-    def _between(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> None:
+    def between(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], share: float) -> None:
+        """Go to the point at this share of the way from ``before`` to ``after``."""
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(torch.lerp(before[name], after[name], share))
