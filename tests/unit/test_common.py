@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 
-from attribution import Engine
-from attribution import engine as engine_module
+from attribution import Engine, explainer
 from attribution.common import common_order, explained_counts
 from attribution.errors import UsageError
 from attribution.methods import list_methods
@@ -91,7 +90,7 @@ def test_many_are_explained_a_few_at_a_time(
     engine: Engine, wrong: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = engine.explain_group(wrong, method="source", use_index=False)
-    monkeypatch.setattr(engine_module, "_PORTION", 2)
+    monkeypatch.setattr(explainer, "_PORTION", 2)
     engine._remembered.clear()
     portions = engine.explain_group(wrong, method="source", use_index=False)
     assert portions is not whole and portions.trust["exact"]
