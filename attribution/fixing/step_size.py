@@ -34,6 +34,11 @@ HELD_FACTORS = (0.5, 1.0, 2.0)
 CONTINUED_FACTORS = (0.1, 0.3, 1.0)
 """Multiples of the highest learning rate of the training record, for training on without some examples."""
 
+PATIENCE = 4
+"""Times as many steps as a run that worked that the runs after it may take, but at least `LEAST_STEPS`."""
+
+LEAST_STEPS = 10
+
 LARGEST_MOVE = 0.05
 """One step may move the parameters by at most this share of their norm."""
 
@@ -145,12 +150,14 @@ def line_search(
     Harm is the mean loss afterwards on ``held_out``, a random slice of the training data that takes no other part.
     Runs that fix all targets come first, those in which they stay fixed before the others; then runs that fix some, by
     their number; runs that fix none last, by the mean probability of the true class that they reached. Runs that
-    diverge are left out.
+    diverge are left out. Once a run has fixed them all for good, the others get `PATIENCE` times as many steps, so that
+    what is slow to train is not trained for long in vain.
 
     Raises:
         NumericalError: every run diverged.
     """
     best: tuple[tuple[int, int, float], Recipe, Descent] | None = None
+    allowed = max_steps
     for number, recipe in enumerate(recipes):
         try:
             run = descend(
@@ -159,7 +166,7 @@ def line_search(
                 recipe.applied(objective),
                 target,
                 learning_rate=recipe.learning_rate,
-                max_steps=max_steps,
+                max_steps=allowed,
                 optimization=optimization,
                 guard=guard,
                 reporter=reporter.share(number / len(recipes), (number + 1) / len(recipes)),
@@ -170,6 +177,8 @@ def line_search(
         with torch.no_grad():
             harm = float(mean_loss(task, run.model, held_out, task.loss))
         rank = _rank(run, harm)
+        if run.stopped == "reached":
+            allowed = min(allowed, max(LEAST_STEPS, PATIENCE * run.steps))
         if math.isfinite(harm) and (best is None or rank < best[0]):
             best = (rank, recipe, run)
     if best is None:
