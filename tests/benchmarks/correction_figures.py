@@ -1,7 +1,8 @@
 """The correction study on the samples, and on digits with a fifth of the training labels planted wrong.
 
-Prints, and writes to docs/correction.json, what ``tracefix study PROJECT correction`` finds: by strategy and by how the
-training examples were chosen, how often a misprediction is fixed, in how many steps, and at what price.
+Writes to docs/correction.json, and as tables into docs/benchmarks.md, what ``tracefix study PROJECT correction`` finds:
+by strategy and by how the training examples were chosen, how often a misprediction is fixed, in how many steps, and at
+what price.
 
     python tests/benchmarks/correction_figures.py [--only digits,fashion] [--mispredictions N] [--projects DIR]
 
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
 
 from attribution import Engine
@@ -25,7 +27,9 @@ from attribution.studies.correction import MOST, correction_study
 from dashboard.opening import open_prepared
 from sample_models import digits
 
-OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "correction.json"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+OUTPUT, DOCUMENT = DOCS / "correction.json", DOCS / "benchmarks.md"
+BEGIN, END = "<!-- correction: begin -->", "<!-- correction: end -->"
 PLANTED = 0.2
 
 
@@ -89,8 +93,44 @@ def main() -> None:
             engine = Engine(project, device="cpu")
             result[name] = correction_study(engine, most=options.mispredictions)
             result[name]["of"] = len(project.mispredictions())
-            print(name, json.dumps(result[name], indent=1), flush=True)
             OUTPUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            print("\n".join(table(name, result[name])), flush=True)
+    write_tables(result)
+
+
+def write_tables(result: dict[str, Any]) -> None:
+    """Put the tables of all projects into the document, in place of those that are there."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    tables = [line for name in (*SAMPLES, *MADE) if name in result for line in table(name, result[name])]
+    DOCUMENT.write_text("\n".join([text[:start], "", *tables]) + text[end:], encoding="utf-8")
+
+
+def table(name: str, found: dict[str, Any]) -> list[str]:
+    """Lines of a Markdown table, a blank one after it."""
+    lines = [
+        f"**{name}**: {found['mispredictions']} of {found['of']} mispredictions, {found['test_examples']:,} test "
+        "examples",
+        "",
+        "| strategy | examples by | fixed | median steps | Δ accuracy, pp | others fixed | others broken |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for strategy, rows in found["strategies"].items():
+        for selector, row in rows.items():
+            steps = "-" if row["median_steps"] is None else f"{row['median_steps']:g}"
+            accuracy, repaired, broken = (
+                f"{scale * row[key]:{style}} ± {scale * row[f'{key}_standard_error']:.{digits_}f}"
+                for key, scale, style, digits_ in (
+                    ("accuracy_change", 100, "+.2f", 2),
+                    ("newly_fixed", 1, ".1f", 1),
+                    ("newly_broken", 1, ".1f", 1),
+                )
+            )
+            what = selector.replace("_", " ").replace("random same class", "random, same class")
+            lines.append(
+                f"| {strategy} | {what} | {row['success']:.0%} | {steps} | {accuracy} | {repaired} | {broken} |"
+            )
+    return [*lines, ""]
 
 
 if __name__ == "__main__":

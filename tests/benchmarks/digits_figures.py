@@ -1,8 +1,7 @@
-"""Tracing and fixing on the `digits` sample, over all its mispredictions.
+"""Tracing on the `digits` sample, over all its mispredictions.
 
 Prints, and writes to docs/digits.json: for each method the share of planted label errors among the ten strongest
-culprits (10 % of all training labels are planted errors), and for each strategy how often, how fast and at what
-price it fixes, next to its two controls.
+culprits (10 % of all training labels are planted errors).
 
     python tests/benchmarks/digits_figures.py [--projects DIR]
 """
@@ -14,13 +13,11 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attribution import Engine
 from attribution.methods import availability
-from attribution.projects import ControlRecord, FixRecord
 from dashboard.opening import open_prepared
 
 TOP = 10
@@ -42,38 +39,6 @@ def planted_share(engine: Engine, method: str) -> dict[str, float]:
     return mean_with_error(shares)
 
 
-def summary(
-    runs: Sequence[FixRecord | ControlRecord], before: float, fixed: list[int], broken: list[int]
-) -> dict[str, Any]:
-    """Success rate, median steps of the successful ones, accuracy change in percentage points, side effects."""
-    steps = [run.steps for run in runs if run.fixed]
-    return {
-        "success": float(np.mean([run.fixed for run in runs])),
-        "median_steps": float(np.median(steps)) if steps else None,
-        "accuracy_change_pp": mean_with_error([100 * (run.accuracy_after - before) for run in runs]),
-        "newly_fixed": float(np.mean(fixed)),
-        "newly_broken": float(np.mean(broken)),
-    }
-
-
-def fixes(engine: Engine, strategy: str, method: str) -> dict[str, Any]:
-    """A strategy and its controls over all mispredictions."""
-    wrong = engine.project.mispredictions()
-    records = [engine.fix(w["id"], strategy=strategy, method=method, top=TOP) for w in wrong]
-    before = records[0].accuracy_before
-    rows = {
-        "chosen": summary(
-            records, before, [len(r.newly_fixed) for r in records], [len(r.newly_broken) for r in records]
-        )
-    }
-    for number, control in enumerate(records[0].controls):
-        runs = [record.controls[number] for record in records]
-        rows[control.name] = summary(
-            runs, before, [run.newly_fixed for run in runs], [run.newly_broken for run in runs]
-        )
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--projects", type=Path)
@@ -86,11 +51,6 @@ def main() -> None:
             "mispredictions": len(project.mispredictions()),
             "base_rate": 0.1,
             "planted_share": {name: planted_share(engine, name) for name in methods},
-            "fixes": {
-                f"{strategy} by {method}": fixes(engine, strategy, method)
-                for strategy in ("helpers", "relabel")
-                for method in ("tracin", "path", "representation")
-            },
         }
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
