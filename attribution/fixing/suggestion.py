@@ -37,6 +37,9 @@ Measured on digits, 39 mispredictions, with every step size tried: at 0.5 the me
 predictions fixed / broken 3.5 / 2.0 each; at 1, 5 members, 3.3 / 1.9; at 2, 1 member, 2.7 / 1.6.
 """
 
+BEARABLE = 0.1
+"""A set that makes a larger share of the watched predictions wrong fixes nothing, whatever it does to the target."""
+
 STEPS = 20
 """A set that needs more steps is not suggested: harm grows with each, and most sets that work take fewer than ten."""
 
@@ -64,8 +67,15 @@ class Tried:
 
     @property
     def success(self) -> int:
-        """0 where it is fixed and stays so, 1 where it is fixed, 2 else."""
-        return 0 if self.fixed and self.stays else 1 if self.fixed else 2
+        """0 where it is fixed at a bearable price and stays so, 1 where it is only fixed, 2 else."""
+        if not (self.fixed and self.bearable):
+            return 2
+        return 0 if self.stays else 1
+
+    @property
+    def bearable(self) -> bool:
+        """Whether it leaves most of the watched predictions right (`BEARABLE`)."""
+        return self.harm.broken <= BEARABLE * self.harm.watched
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,7 @@ def choose(tried: Sequence[Tried]) -> Tried:
     that comes closest."""
     best = min(one.success for one in tried)
     if best == 2:
-        return max(tried, key=lambda one: (one.count, one.reached))
+        return max(tried, key=lambda one: (one.bearable, one.count, one.reached))
     able = [one for one in tried if one.success == best]
     least = min(one.harm.amount for one in able)
     enough = [one for one in able if one.harm.amount <= least + SLACK]
@@ -244,13 +254,14 @@ def _about_members(candidate: Candidate, held_out: HeldOut | None) -> list[str]:
 
 def _about_result(chosen: Tried, tried: Sequence[Tried], targets: int) -> str:
     what = "the prediction" if targets == 1 else f"all {targets:,} predictions"
-    if chosen.success == 2 and targets > 1:
-        return f"None of {_count(len(tried), 'set')} tried fixes {what}: this one comes closest, with {chosen.count:,}."
     if chosen.success == 2:
-        return (
-            f"None of {_count(len(tried), 'set')} tried fixes it: this one comes closest, with a probability of "
-            f"{chosen.reached:.0%} for the true class."
+        closest = (
+            f"{chosen.count:,}"
+            if targets > 1
+            else f"a probability of {chosen.reached:.0%} for the true class"
         )
+        price = " at a bearable price" if any(one.fixed for one in tried) else ""
+        return f"None of {_count(len(tried), 'set')} tried fixes {what}{price}: this one comes closest, with {closest}."
     fixing = sum(one.success == chosen.success for one in tried)
     harm = chosen.harm
     effect = f"of {harm.watched:,} other training predictions it makes {harm.broken:,} wrong, {harm.repaired:,} right"

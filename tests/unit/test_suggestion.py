@@ -83,6 +83,14 @@ def test_what_stays_fixed_comes_before_what_does_not() -> None:
     assert choose([tried(1, 0, fixed=False, reached=0.1), close]) is close
 
 
+def test_a_set_that_ruins_the_rest_is_no_fix() -> None:
+    ruinous, harmless = tried(1, 51), tried(3, 2, fixed=False, reached=0.4)
+    assert ruinous.success == 2 and tried(1, 50).success == 0
+    assert choose([ruinous, harmless]) is harmless
+    said = reasons(harmless, [ruinous, harmless], None)[-1]
+    assert "None of 2 sets tried fixes the prediction at a bearable price" in said and "40%" in said
+
+
 # -- what is tried --------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +193,9 @@ def test_reasons_say_how_improbable_the_labels_are() -> None:
 def test_failure_is_said() -> None:
     only = tried(1, 0, fixed=False, reached=0.31)
     said = reasons(only, [only, tried(2, 0, fixed=False, reached=0.2)], None)
-    assert any("None of 2 sets tried fixes it" in sentence and "31%" in sentence for sentence in said)
+    assert any(
+        "None of 2 sets tried fixes the prediction" in sentence and "31%" in sentence for sentence in said
+    )
     said = reasons(only, [only], None, targets=4)
     assert any("fixes all 4 predictions: this one comes closest, with 0" in sentence for sentence in said)
 
