@@ -8,8 +8,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from attribution.progress import CancelToken, Reporter
 from attribution.projects import History, Project
 from attribution.projects import history as history_module
 from tests.unit.fix_records import record
+
+NOBODY = 65534
+"""The user id that has no rights of its own."""
 
 KEEPING = """
 import sys
@@ -168,18 +173,33 @@ def test_a_history_held_by_another_program_is_said(tmp_path: Path, monkeypatch: 
     History(tmp_path).keep("one")
 
 
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_project_shows_its_history(tmp_path: Path) -> None:
-    History(tmp_path).save(record("one"))
-    file = tmp_path / "history.sqlite"
-    file.chmod(0o444)
-    tmp_path.chmod(0o555)
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Without root's right to write everywhere, where the tests run as root."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
     try:
-        assert History(tmp_path).get("one").fix_id == "one"
-        with pytest.raises(ProjectError, match="make the folder writable"):
-            History(tmp_path).keep("one")
+        yield
     finally:
-        tmp_path.chmod(0o755)
+        os.seteuid(0)
+
+
+def test_a_read_only_project_shows_its_history() -> None:
+    # Not in pytest's own folder, into which nobody else may look.
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        History(place).save(record("one"))
+        (place / "history.sqlite").chmod(0o444)
+        place.chmod(0o555)
+        try:
+            with ordinary_user():
+                assert History(place).get("one").fix_id == "one"
+                with pytest.raises(ProjectError, match="make the folder writable"):
+                    History(place).keep("one")
+        finally:
+            place.chmod(0o755)
 
 
 def test_keeping_a_fix_that_another_tab_discarded_keeps_it(tmp_path: Path) -> None:
