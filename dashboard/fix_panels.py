@@ -9,14 +9,20 @@ import plotly.graph_objects as plotly
 import streamlit as st
 
 from attribution.projects import FixRecord
+from dashboard.components.belief import belief
+from dashboard.components.mistakes import mistakes
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened
+from dashboard.mistake_cards import fixed_cards, investigate
 from dashboard.state import go, link
 from dashboard.views.curves import probability_curves
 from dashboard.views.fixes import verdict
 
 LISTED = 50
 """Side effects shown in a list; the number above it counts all."""
+
+TARGETS_HEIGHT = 560
+"""CSS pixels of the cards of many test examples; they scroll beyond."""
 
 LIST_HEIGHT = 430
 """CSS pixels, about those of a table of ten classes."""
@@ -27,6 +33,38 @@ def curves_of(_fix: FixRecord, fix_id: str) -> plotly.Figure:
     """The figure of a fix, which never changes."""
     del fix_id
     return probability_curves(_fix)
+
+
+def fix_outcome(opened: Opened, fix: FixRecord, *, key: str, caption: str, size: int) -> None:
+    """What a fix made of its test example: the model's belief before and after; of several, a card for each.
+
+    Args:
+        key: of the element; different for two fixes on one page.
+        caption: what the cards of several are, for those who hear the page.
+        size: of a picture, in CSS pixels.
+    """
+    if len(fix.targets) > 1:
+        with st.container(height=TARGETS_HEIGHT if len(fix.targets) > 8 else "content", border=False):
+            mistakes(
+                f"targets-{key}",
+                fixed_cards(opened, fix),
+                caption=caption,
+                kind=opened.project.kind,
+                on_open=lambda example_id: investigate(opened, example_id, fix.base),
+            )
+        return
+    known = fix.test_id in opened.project.predictions("test").index
+    belief(
+        f"belief-{key}",
+        fix.before.probabilities,
+        after=fix.after.probabilities,
+        true=fix.true,
+        predicted=fix.before.predicted,
+        example_id=fix.test_id,
+        input=opened.project.example("test", fix.test_id)["input"] if known else None,
+        kind=opened.project.kind,
+        size=size,
+    )
 
 
 def comparison(fix: FixRecord) -> None:

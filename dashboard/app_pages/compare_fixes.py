@@ -6,14 +6,11 @@ import streamlit as st
 
 from attribution.errors import TracefixError
 from attribution.projects import FixRecord
-from dashboard.components.belief import belief
-from dashboard.components.mistakes import mistakes
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened, current_project
-from dashboard.fix_panels import changed_predictions, curves_of
+from dashboard.fix_panels import changed_predictions, curves_of, fix_outcome
 from dashboard.heading import page_heading
 from dashboard.messages import escaped, stop_with, way_out
-from dashboard.mistake_cards import fixed_cards, investigate
 from dashboard.state import parameter
 from dashboard.views.fix_comparison import (
     LETTERS,
@@ -28,9 +25,6 @@ from dashboard.views.fix_comparison import (
     less_harm,
     purpose_sentence,
 )
-
-TARGETS_HEIGHT = 420
-"""CSS pixels of the cards of many test examples; they scroll beyond."""
 
 EXAMPLES_HEIGHT = 300
 """CSS pixels of a list of training examples; it scrolls beyond."""
@@ -58,38 +52,18 @@ def fixes_of_url(opened: Opened) -> tuple[FixRecord, FixRecord]:
     return first, second
 
 
-def outcome(opened: Opened, letter: str, fix: FixRecord) -> None:
-    """What a fix made of its test example, or of each of several."""
-    if len(fix.targets) > 1:
-        with st.container(height=TARGETS_HEIGHT if len(fix.targets) > 8 else "content", border=False):
-            mistakes(
-                f"targets-{letter}",
-                fixed_cards(opened, fix),
-                caption=f"What became of each prediction of fix {letter}",
-                kind=opened.project.kind,
-                on_open=lambda example_id: investigate(opened, example_id, fix.base),
-            )
-        return
-    known = fix.test_id in opened.project.predictions("test").index
-    belief(
-        f"belief-{letter}",
-        fix.before.probabilities,
-        after=fix.after.probabilities,
-        true=fix.true,
-        predicted=fix.before.predicted,
-        example_id=fix.test_id,
-        input=opened.project.example("test", fix.test_id)["input"] if known else None,
-        kind=opened.project.kind,
-        size=80,
-    )
-
-
 def beliefs(opened: Opened, pair: tuple[FixRecord, FixRecord]) -> None:
     """What each fix made of its example, and how its probability went."""
     for column, letter, fix in zip(st.columns(2, gap="large"), LETTERS, pair, strict=True):
         with column:
             st.subheader(f"Fix {letter}", anchor=False)
-            outcome(opened, letter, fix)
+            fix_outcome(
+                opened,
+                fix,
+                key=letter,
+                caption=f"What became of each prediction of fix {letter}",
+                size=80,
+            )
             st.plotly_chart(
                 curves_of(fix, fix.fix_id),
                 key=f"curves-{letter}",

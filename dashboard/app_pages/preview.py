@@ -8,18 +8,15 @@ import streamlit as st
 
 from attribution.errors import NotFoundError, TracefixError
 from attribution.projects import FixRecord
-from dashboard.components.belief import belief
-from dashboard.components.mistakes import mistakes
 from dashboard.current import Opened, current_project
 from dashboard.downloads import downloads
 from dashboard.engines import job_queue
 from dashboard.explaining import Question, question_of
-from dashboard.fix_panels import comparison, curves_of, newly_broken, newly_fixed, per_class
+from dashboard.fix_panels import comparison, curves_of, fix_outcome, newly_broken, newly_fixed, per_class
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import escaped, problem, stop_with, way_out
 from dashboard.metrics import Metric, metric_row
-from dashboard.mistake_cards import fixed_cards, investigate
 from dashboard.stacking import go_on_top
 from dashboard.state import forget, go, parameter, recall, set_parameters, unlisted
 from dashboard.suggestion_panel import suggestion
@@ -110,30 +107,11 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
 
 def before_and_after(opened: Opened, fix: FixRecord) -> None:
     """What the model says of the test example; of several, what became of each."""
-    if len(fix.targets) > 1:
-        st.subheader(f"{fix.fixed_count} of {len(fix.targets)} fixed", anchor=False)
-        with st.container(height=TARGETS_HEIGHT if len(fix.targets) > 8 else "content", border=False):
-            mistakes(
-                "targets",
-                fixed_cards(opened, fix),
-                caption="What became of each prediction",
-                kind=opened.project.kind,
-                on_open=lambda example_id: investigate(opened, example_id, fix.base),
-            )
-        return
-    st.subheader("Before and after", anchor=False)
-    known = fix.test_id in opened.project.predictions("test").index
-    belief(
-        "belief-pair",
-        fix.before.probabilities,
-        after=fix.after.probabilities,
-        true=fix.true,
-        predicted=fix.before.predicted,
-        example_id=fix.test_id,
-        input=opened.project.example("test", fix.test_id)["input"] if known else None,
-        kind=opened.project.kind,
-        size=112,
+    several = len(fix.targets) > 1
+    st.subheader(
+        f"{fix.fixed_count} of {len(fix.targets)} fixed" if several else "Before and after", anchor=False
     )
+    fix_outcome(opened, fix, key="pair", caption="What became of each prediction", size=112)
 
 
 def stacked(opened: Opened, fix: FixRecord) -> None:

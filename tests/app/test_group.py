@@ -68,7 +68,7 @@ def test_a_group_is_fixed_shown_one_by_one_and_kept(
     app = together()
     app.button(key="suggest-preview").click().run()
     app.switch_page("app_pages/preview.py")
-    targets = until_shown(app, "targets")
+    targets = until_shown(app, "targets-pair")
     assert calm(app)
     fix = prepared_digits.history.get(app.query_params["fix"])
     assert fix.test_ids == nines
@@ -85,7 +85,7 @@ def test_a_group_is_fixed_shown_one_by_one_and_kept(
     app.button(key="keep").click().run()
     assert calm(app) and fix.fix_id in {kept.fix_id for kept in prepared_digits.history.list()}
     again = open_page("preview", project="digits", fix=fix.fix_id)
-    assert calm(again) and shown(again, "targets") == targets
+    assert calm(again) and shown(again, "targets-pair") == targets
     rows = shown(open_page("history", project="digits"), "history")
     assert rows is not None
     (row,) = [row for row in rows["rows"] if row["id"] == fix.fix_id]
@@ -97,7 +97,7 @@ def test_discard_goes_back_to_the_group(together: Callable[[], AppTest], nines: 
     app = together()
     app.button(key="suggest-preview").click().run()
     app.switch_page("app_pages/preview.py")
-    until_shown(app, "targets")
+    until_shown(app, "targets-pair")
     assert app.button(key="back").label == "Back to the examples"
     app.button(key="discard").click().run()
     assert calm(app)
