@@ -35,9 +35,6 @@ from dashboard.views.fixes import (
 from dashboard.views.stacks import beneath_sentence, stack_sentence, undone_sentence
 from dashboard.waiting import PATIENCE, clear_places, show_progress, while_running
 
-TARGETS_HEIGHT = 560
-"""CSS pixels of the cards of many targets; the rest scrolls."""
-
 
 def keep(opened: Opened, fix: FixRecord) -> None:
     """Callback: keep the fix in the history."""
