@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attribution.batches import batch_of
+from attribution.batches import batch_of, batches
 from attribution.errors import NumericalError, UsageError
 from attribution.fixing.context import FixContext
 from attribution.fixing.controls import Control, control_sets
@@ -32,6 +32,9 @@ from attribution.projects.records import Belief, ClassAccuracy, CurvePoint, Stac
 from attribution.versions import library_versions
 
 PREDICTION_BATCH = 256
+
+WATCHED_BATCH = 64
+"""Texts are grouped by length in batches: all watched ones together would be as long as the longest."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ def carry_out(
         objective,
         target,
         worth_trying(candidates(task, model, objective, target, optimization)),
-        batch_of(task, "train", slices.watched).to(device),
+        [batch.to(device) for batch in batches(task, "train", WATCHED_BATCH, slices.watched)],
         optimization=optimization,
         max_steps=request.max_steps,
         guard=guard,

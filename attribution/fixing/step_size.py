@@ -138,7 +138,7 @@ def line_search(
     objective: Objective,
     target: Target,
     recipes: Sequence[Recipe],
-    held_out: Batch,
+    held_out: Sequence[Batch],
     *,
     optimization: Optimization,
     max_steps: int,
@@ -147,7 +147,8 @@ def line_search(
 ) -> tuple[Recipe, Descent]:
     """The recipe that fixes the most targets with the least harm, and its descent.
 
-    Harm is the mean loss afterwards on ``held_out``, a random slice of the training data that takes no other part.
+    Harm is the mean loss afterwards on ``held_out``, a random slice of the training data, in batches, that takes no other
+    part.
     Runs that fix all targets come first, those in which they stay fixed before the others; then runs that fix some, by
     their number; runs that fix none last, by the mean probability of the true class that they reached. Runs that
     diverge are left out. Once a run has fixed them all for good, the others get `PATIENCE` times as many steps, so that
@@ -175,7 +176,7 @@ def line_search(
         except NumericalError:
             continue  # too large a step; a smaller one may do
         with torch.no_grad():
-            harm = float(mean_loss(task, run.model, held_out, task.loss))
+            harm = _mean_over(task, run.model, held_out)
         rank = _rank(run, harm)
         if run.stopped == "reached":
             allowed = min(allowed, max(LEAST_STEPS, PATIENCE * run.steps))
@@ -187,6 +188,11 @@ def line_search(
             "nothing was changed."
         )
     return best[1], best[2]
+
+
+def _mean_over(task: Task, model: nn.Module, held_out: Sequence[Batch]) -> float:
+    sums = [float(mean_loss(task, model, batch, task.loss)) * len(batch) for batch in held_out]
+    return sum(sums) / sum(map(len, held_out))
 
 
 def _rank(run: Descent, harm: float) -> tuple[int, int, float]:

@@ -7,10 +7,9 @@ each fix does to all other test predictions, next to examples chosen at random.
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,23 @@ import numpy as np
 
 from attribution.engine import Engine
 from attribution.errors import NotFoundError, NumericalError, UsageError
+from attribution.explanation import Explanation
 from attribution.fixing import STRATEGIES, FixSettings
 from attribution.fixing.strategies import ACTIONS
 from attribution.methods import default_method, method_named
 from attribution.progress import SILENT, Reporter
-from attribution.projects import Edit, FixRecord, Project
+from attribution.projects import Edit, Project
 from attribution.projects.files import write_text
+from attribution.studies.outcomes import Outcome, Outcomes
+from attribution.studies.summary import difference, summary
 
 FILE = Path("studies") / "correction.json"
+OUTCOMES = Path("studies") / "correction.outcomes.jsonl"
 
 MOST = 200
 """Mispredictions at most; of more, as many at even distances in the order of their loss."""
+
+GOLDEN = (5**0.5 - 1) / 2
 
 PEERS = ("tracin", "representation")
 """Methods beside the default one, where the project has what they need."""
@@ -41,27 +46,6 @@ ITSELF = "itself"
 
 OWN_CHOICE = "suggest"
 """The strategy that chooses by itself, from the first method's explanation: no other selector applies to it."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One fix of one misprediction; what could not be tried changed nothing."""
-
-    fixed: bool = False
-    steps: int = 0
-    accuracy_change: float = 0.0
-    newly_fixed: int = 0
-    newly_broken: int = 0
-
-    @classmethod
-    def of(cls, fix: FixRecord) -> Outcome:
-        return cls(
-            fix.fixed,
-            fix.steps,
-            fix.accuracy_after - fix.accuracy_before,
-            len(fix.newly_fixed),
-            len(fix.newly_broken),
-        )
 
 
 def correction_study(
@@ -78,62 +62,127 @@ def correction_study(
 ) -> dict[str, Any]:
     """Fix every misprediction by every strategy and selector; the result is stored under the project too.
 
+    Each outcome is kept as soon as it is there: the same study begun again goes on where it was stopped, and one of
+    more mispredictions takes over those of fewer.
+
     Args:
         methods: attribution methods that choose examples; the default one, tracin and representation if not given.
             Examples drawn at random are always among the selectors.
         most: mispredictions at most.
 
     Returns:
-        By strategy and selector: ``success`` (a rate), ``median_steps`` of the successful, ``accuracy_change`` (a
-        fraction), ``newly_fixed`` and ``newly_broken`` per fix, the standard errors of all means over mispredictions
-        (``*_standard_error``), ``seconds`` per fix.
+        By strategy and selector what `attribution.studies.summary.summary` says; in ``differences`` by strategy and by
+        every other selector what the first one does less, on the same mispredictions.
 
     Raises:
         NotFoundError: no such method.
         UsageError: the model makes no mistake.
+        ProjectError: an outcome cannot be stored.
     """
-    wrong = _spread([row["id"] for row in engine.project.mispredictions()], most)
+    wrong = [row["id"] for row in engine.project.mispredictions()]
     if not wrong:
         raise UsageError("The model gets every test example right, so there is nothing to correct.")
+    tried = [wrong[place] for place in evenly(len(wrong), most)]
     selectors = [*_methods(engine, methods), *RANDOM]
     able = {"test": [ITSELF], OWN_CHOICE: selectors[:1]}
     cells = [(s, selector) for s in strategies for selector in able.get(s, selectors)]
+    recipe = {"top": top, "steps": steps, "seed": seed, "guard": guard}
+    known = Outcomes(engine.project.directory / OUTCOMES, {**recipe, **_made_from(engine)})
+    found: dict[tuple[str, str], list[Outcome]] = {cell: [] for cell in cells}
+    for number, test_id in enumerate(
+        reporter.track(tried, len(tried), "Fixing by every strategy and selector")
+    ):
+        share = reporter.share(number / len(tried), (number + 1) / len(tried)).silent()
+        trial = _Trial(engine, test_id, recipe, share)
+        for strategy, selector in cells:
+            found[strategy, selector].append(
+                known.get(strategy, selector, test_id, trial.of(strategy, selector))
+            )
     table: dict[str, dict[str, Any]] = {strategy: {} for strategy in strategies}
-    for number, (strategy, selector) in enumerate(cells):
-        share = reporter.share(number / len(cells), (number + 1) / len(cells))
-        started = time.perf_counter()
-        outcomes = []
-        for test_id in share.track(wrong, len(wrong), f"Fixing by {strategy}, examples by {selector}"):
-            try:
-                edits = _edits(engine, test_id, strategy, selector, top, seed)
-                fix = engine.fix(
-                    test_id,
-                    strategy=strategy,
-                    edits=edits,
-                    method=selector if strategy == OWN_CHOICE else None,
-                    steps=steps,
-                    seed=seed,
-                    guard=guard,
-                    controls=False,
-                    reporter=share.silent(),
-                )
-            except (UsageError, NumericalError):  # no example qualifies, or all steps diverge: not fixed
-                outcomes.append(Outcome())
-            else:
-                outcomes.append(Outcome.of(fix))
-        seconds = (time.perf_counter() - started) / len(wrong)
-        table[strategy][selector] = {**_summary(outcomes), "seconds": seconds}
+    differences: dict[str, dict[str, Any]] = {strategy: {} for strategy in strategies}
+    for (strategy, selector), outcomes in found.items():
+        table[strategy][selector] = summary(outcomes)
+        first = found.get((strategy, selectors[0]))
+        if first is not None and selector != selectors[0]:
+            differences[strategy][selector] = difference(first, outcomes)
     result = {
         "strategies": table,
-        "mispredictions": len(wrong),
+        "differences": {strategy: found for strategy, found in differences.items() if found},
+        "mispredictions": len(tried),
         "test_examples": len(engine.project.predictions("test")),
-        "top": top,
-        "steps": steps,
-        "seed": seed,
-        "guard": guard,
+        **recipe,
     }
     write_text(engine.project.directory / FILE, json.dumps(result, indent=2) + "\n")
     return result
+
+
+def evenly(size: int, most: int) -> list[int]:
+    """At most ``most`` of the places 0 … size - 1, at about even distances however many they are.
+
+    Each is a golden section of the circle further than the one before (an additive recurrence, the sequence of least
+    discrepancy), so that every beginning is as evenly spread as its length allows.
+    """
+
+    def places() -> Iterator[int]:
+        seen: set[int] = set()
+        number = 0
+        while len(seen) < min(size, most):
+            place = int((0.5 + number * GOLDEN) % 1.0 * size)
+            number += 1
+            if place not in seen:
+                seen.add(place)
+                yield place
+
+    return list(places())
+
+
+def _made_from(engine: Engine) -> dict[str, Any]:
+    """What outcomes depend on beside the recipe: model and data, as they were prepared, and where they were made."""
+    record = engine.project.preparation
+    return {name: record[name] for name in ("format", "recipe", "sources")} | {"device": str(engine.device)}
+
+
+class _Trial:
+    """Fixes of one misprediction; each method explains it once."""
+
+    def __init__(self, engine: Engine, test_id: str, recipe: dict[str, Any], reporter: Reporter) -> None:
+        self._engine, self._test_id, self._recipe, self._reporter = engine, test_id, recipe, reporter
+        self._explanations: dict[str, Explanation] = {}
+
+    def of(self, strategy: str, selector: str) -> Callable[[], Outcome]:
+        """What makes the outcome of a strategy with examples by a selector."""
+        return partial(self._run, strategy, selector)
+
+    def _run(self, strategy: str, selector: str) -> Outcome:
+        started = time.perf_counter()
+        try:
+            fix = self._engine.fix(
+                self._test_id,
+                strategy=strategy,
+                edits=self._edits(strategy, selector),
+                method=selector if strategy == OWN_CHOICE else None,
+                steps=self._recipe["steps"],
+                seed=self._recipe["seed"],
+                guard=self._recipe["guard"],
+                controls=False,
+                reporter=self._reporter,
+            )
+        except (UsageError, NumericalError):  # no example qualifies, or all steps diverge: not fixed
+            return Outcome(seconds=time.perf_counter() - started)
+        return Outcome.of(fix, time.perf_counter() - started)
+
+    def _edits(self, strategy: str, selector: str) -> list[Edit] | None:
+        if selector == ITSELF or strategy == OWN_CHOICE:
+            return None
+        top, seed = self._recipe["top"], self._recipe["seed"]
+        if selector in RANDOM:
+            same = selector == "random_same_class"
+            return random_edits(
+                self._engine.project, self._test_id, strategy, same_class=same, top=top, seed=seed
+            )
+        if selector not in self._explanations:
+            self._explanations[selector] = self._engine.explain(self._test_id, method=selector)
+        return self._engine.suggest(self._explanations[selector], strategy=strategy, top=top)
 
 
 def _methods(engine: Engine, wanted: Sequence[str] | None) -> list[str]:
@@ -141,24 +190,6 @@ def _methods(engine: Engine, wanted: Sequence[str] | None) -> list[str]:
         return [method_named(name).info.name for name in wanted]
     names = dict.fromkeys([default_method(engine.facts), *PEERS])
     return [name for name in names if method_named(name).missing(engine.facts) is None]
-
-
-def _spread(ids: Sequence[str], most: int) -> list[str]:
-    if len(ids) <= most:
-        return list(ids)
-    return [ids[int(place)] for place in np.linspace(0, len(ids) - 1, most).round()]
-
-
-def _edits(
-    engine: Engine, test_id: str, strategy: str, selector: str, top: int, seed: int
-) -> list[Edit] | None:
-    if selector == ITSELF or strategy == OWN_CHOICE:
-        return None
-    if selector not in RANDOM:
-        return engine.suggest(engine.explain(test_id, method=selector), strategy=strategy, top=top)
-    return random_edits(
-        engine.project, test_id, strategy, same_class=selector == "random_same_class", top=top, seed=seed
-    )
 
 
 def random_edits(
@@ -190,23 +221,3 @@ def random_edits(
     drawn = np.random.default_rng([seed, position]).choice(pool, size=min(top, len(pool)), replace=False)
     label = project.class_names[true] if action == "relabel" else None
     return [Edit(train_id=str(table.index[int(p)]), action=action, label=label) for p in drawn]
-
-
-def _summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    steps = [outcome.steps for outcome in outcomes if outcome.fixed]
-    result: dict[str, Any] = {"median_steps": float(np.median(steps)) if steps else None}
-    columns = {
-        "success": [float(outcome.fixed) for outcome in outcomes],
-        "accuracy_change": [outcome.accuracy_change for outcome in outcomes],
-        "newly_fixed": [float(outcome.newly_fixed) for outcome in outcomes],
-        "newly_broken": [float(outcome.newly_broken) for outcome in outcomes],
-    }
-    for name, values in columns.items():
-        result[name] = float(np.mean(values))
-        result[f"{name}_standard_error"] = _standard_error(values)
-    return result
-
-
-def _standard_error(values: Sequence[float]) -> float | None:
-    """Of the mean; None of a single value."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None

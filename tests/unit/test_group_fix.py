@@ -131,7 +131,7 @@ def test_the_line_search_prefers_the_recipe_that_fixes_most(task: Task, targets:
     rates = (1e-6, 0.02, 0.2)
     chosen, run = line_search(
         task, task.model, taught(targets), targets, [Recipe(rate, False) for rate in rates],
-        batch_of(task, "train", range(20)), optimization=Optimization(), max_steps=15, guard=None, reporter=SILENT,
+        [batch_of(task, "train", range(20))], optimization=Optimization(), max_steps=15, guard=None, reporter=SILENT,
     )  # fmt: skip
     counts = [
         descend(task, task.model, taught(targets), targets, learning_rate=rate, max_steps=15).fixed_count
