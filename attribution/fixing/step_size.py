@@ -147,12 +147,11 @@ def line_search(
 ) -> tuple[Recipe, Descent]:
     """The recipe that fixes the most targets with the least harm, and its descent.
 
-    Harm is the mean loss afterwards on ``held_out``, a random slice of the training data, in batches, that takes no other
-    part.
-    Runs that fix all targets come first, those in which they stay fixed before the others; then runs that fix some, by
-    their number; runs that fix none last, by the mean probability of the true class that they reached. Runs that
-    diverge are left out. Once a run has fixed them all for good, the others get `PATIENCE` times as many steps, so that
-    what is slow to train is not trained for long in vain.
+    Harm is the mean loss afterwards on ``held_out``, a random slice of the training data, in batches, that takes no
+    other part. Runs that fix all targets come first, those in which they stay fixed before the others; then runs
+    that fix some, by their number; runs that fix none last, by the mean probability of the true class that they
+    reached. Runs that diverge are left out. Once a run has fixed them all for good, the others get `PATIENCE` times
+    as many steps, so that what is slow to train is not trained for long in vain.
 
     Raises:
         NumericalError: every run diverged.
