@@ -107,30 +107,60 @@ def write_tables(result: dict[str, Any]) -> None:
 
 
 def table(name: str, found: dict[str, Any]) -> list[str]:
-    """Lines of a Markdown table, a blank one after it."""
+    """Lines of two Markdown tables, a blank one after each: means, and paired differences."""
     lines = [
         f"**{name}**: {found['mispredictions']} of {found['of']} mispredictions, {found['test_examples']:,} test "
         "examples",
         "",
-        "| strategy | examples by | fixed | median steps | Δ accuracy, pp | others fixed | others broken |",
-        "|---|---|---|---|---|---|---|",
+        "| strategy | examples by | fixed | median steps | Δ accuracy, pp | others fixed | others broken | broken per fixed "
+        "(95 %) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for strategy, rows in found["strategies"].items():
         for selector, row in rows.items():
             steps = "-" if row["median_steps"] is None else f"{row['median_steps']:g}"
-            accuracy, repaired, broken = (
-                f"{scale * row[key]:{style}} ± {scale * row[f'{key}_standard_error']:.{digits_}f}"
-                for key, scale, style, digits_ in (
-                    ("accuracy_change", 100, "+.2f", 2),
-                    ("newly_fixed", 1, ".1f", 1),
-                    ("newly_broken", 1, ".1f", 1),
-                )
-            )
-            what = selector.replace("_", " ").replace("random same class", "random, same class")
             lines.append(
-                f"| {strategy} | {what} | {row['success']:.0%} | {steps} | {accuracy} | {repaired} | {broken} |"
+                f"| {strategy} | {_words(selector)} | {row['success']:.0%} | {steps} | "
+                f"{_means(row)} | {_ratio(row)} |"
+            )
+    lines += [
+        "",
+        "| paired differences | fixed, pp | Δ accuracy, pp | others fixed | others broken |",
+        "|---|---|---|---|---|",
+    ]
+    for strategy, rows in found["differences"].items():
+        ours = _words(next(iter(found["strategies"][strategy])))
+        for selector, row in rows.items():
+            fixed = f"{100 * row['success']:+.0f} ± {100 * row['success_standard_error']:.0f}"
+            lines.append(
+                f"| {strategy}: {ours} less {_words(selector)} | {fixed} | {_means(row, sign='+')} |"
             )
     return [*lines, ""]
+
+
+def _words(selector: str) -> str:
+    return selector.replace("_", " ").replace("random same class", "random, same class")
+
+
+def _means(row: dict[str, Any], sign: str = "") -> str:
+    """Accuracy, others fixed and others broken, each with its standard error, as cells."""
+    return " | ".join(
+        f"{scale * row[key]:{style}} ± {scale * row[f'{key}_standard_error']:.{places}f}"
+        for key, scale, style, places in (
+            ("accuracy_change", 100, "+.2f", 2),
+            ("newly_fixed", 1, f"{sign}.1f", 1),
+            ("newly_broken", 1, f"{sign}.1f", 1),
+        )
+    )
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    """Others broken for each other one fixed, with its 95 % interval."""
+    if row["broken_per_fixed"] is None:
+        return "-"
+    interval = row["broken_per_fixed_interval"]
+    around = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    return f"{row['broken_per_fixed']:.2f}{around}"
 
 
 if __name__ == "__main__":
