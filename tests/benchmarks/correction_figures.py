@@ -4,7 +4,8 @@ Writes to docs/correction.json, and as tables into docs/benchmarks.md, what ``tr
 by strategy and by how the training examples were chosen, how often a misprediction is fixed, in how many steps, and at
 what price.
 
-    python tests/benchmarks/correction_figures.py [--only digits,fashion] [--mispredictions N] [--projects DIR]
+    python tests/benchmarks/correction_figures.py [--only digits,fashion] [--mispredictions N]
+        [--strategies helpers,suggest] [--projects DIR]
 
 What is not run anew stays in the file. All of `digits` takes some minutes, `fashion` hours, `reviews` longer.
 """
@@ -22,6 +23,7 @@ from typing import Any
 from unittest import mock
 
 from attribution import Engine
+from attribution.fixing import STRATEGIES
 from attribution.projects import Project
 from attribution.studies.correction import MOST, correction_study
 from dashboard.opening import open_prepared
@@ -85,13 +87,16 @@ def main() -> None:
     parser.add_argument("--projects", type=Path)
     parser.add_argument("--only", help="names, separated by ';'", default=";".join([*SAMPLES, *MADE]))
     parser.add_argument("--mispredictions", type=int, default=MOST)
+    parser.add_argument("--strategies", help="separated by ','", default=",".join(STRATEGIES))
     options = parser.parse_args()
     result = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.only.split(";"):
             project = prepared(name, options.projects or Path(scratch), Path(scratch))
             engine = Engine(project, device="cpu")
-            result[name] = correction_study(engine, most=options.mispredictions)
+            result[name] = correction_study(
+                engine, strategies=options.strategies.split(","), most=options.mispredictions
+            )
             result[name]["of"] = len(project.mispredictions())
             OUTPUT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             print("\n".join(table(name, result[name])), flush=True)
@@ -112,8 +117,8 @@ def table(name: str, found: dict[str, Any]) -> list[str]:
         f"**{name}**: {found['mispredictions']} of {found['of']} mispredictions, {found['test_examples']:,} test "
         "examples",
         "",
-        "| strategy | examples by | fixed | median steps | Δ accuracy, pp | others fixed | others broken | broken per fixed "
-        "(95 %) |",
+        "| strategy | examples by | fixed | median steps | Δ accuracy, pp | others fixed | others broken "
+        "| broken per fixed (95 %) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for strategy, rows in found["strategies"].items():
