@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.engines import warmth
 from dashboard.messages import calm
 from dashboard.state import PAGES, travel
+from dashboard.story import story_wanted
 from dashboard.waiting import keep_waiting, redraw_when, start_anew
 
 HERE = Path(__file__).parent
@@ -19,12 +20,13 @@ SIDEBAR_WIDTH = 320
 
 def main() -> None:
     """Draw the page that the URL asks for."""
+    story = story_wanted()
     st.set_page_config(
         page_title="Tracefix",
         # A picture of our own: Streamlit would ask a font server for a named icon.
         page_icon=str(HERE / "assets" / "icon.svg"),
         layout="wide",
-        initial_sidebar_state=SIDEBAR_WIDTH,
+        initial_sidebar_state="collapsed" if story else SIDEBAR_WIDTH,
     )
     st.logo(str(HERE / "assets" / "logo.svg"), size="large")
     page = st.navigation(
@@ -75,7 +77,7 @@ def main() -> None:
             # From the history only: it needs two fixes to be chosen there.
             st.Page(HERE / PAGES["compare_fixes"], title="Compare fixes", visibility="hidden"),
         ],
-        position="top",
+        position="hidden" if story else "top",
     )
     travel()
     start_anew()

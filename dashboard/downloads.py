@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,11 +66,13 @@ def start_download(opened: Opened, fix_id: str, kind: str) -> None:
     st.session_state.setdefault(_STARTED, {})[fix_id, kind] = job.id
 
 
-def downloads(opened: Opened, fix: FixRecord) -> None:
-    """Two buttons, Report and Export; each becomes a download when its file is made."""
+def downloads(opened: Opened, fix: FixRecord, *, kinds: Sequence[str] = tuple(_LABELS)) -> None:
+    """Buttons, Report and Export (or those of ``kinds``); each becomes a download when its file is made."""
     unfinished = []
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="downloads"):
-        for kind in ("report", "export"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", gap="small", width="content", key="downloads"
+    ):
+        for kind in kinds:
             job = _job(fix, kind)
             if job is not None:
                 job.wait(PATIENCE)

@@ -15,6 +15,7 @@ from dashboard.downloads import downloads, start_download
 from dashboard.heading import page_heading
 from dashboard.messages import calm, escaped, problem, stop_with, way_out
 from dashboard.state import go, link
+from dashboard.story import story_parameters
 from dashboard.views.fixes import result_chip, subject
 
 DELETED = "deleted fix"
@@ -22,7 +23,14 @@ ANNOTATED = "fix whose note is open"
 CARRIED = "fix that is downloaded"
 MARKED = "fix to compare with another"
 LONGEST_NOTE = 2000
-ACTIONS = {"compare": "Compare", "report": "Report", "export": "Export", "note": "Note", "delete": "Delete"}
+ACTIONS = {
+    "story": "Story",
+    "compare": "Compare",
+    "report": "Report",
+    "export": "Export",
+    "note": "Note",
+    "delete": "Delete",
+}
 
 
 def act(opened: Opened, name: str, fix_id: str) -> None:
@@ -37,6 +45,8 @@ def act(opened: Opened, name: str, fix_id: str) -> None:
         start_download(opened, fix_id, name)
     elif name == "compare":
         compare(opened, fix_id)
+    elif name == "story":
+        go("preview", story_parameters(opened, fix_id))
 
 
 def compare(opened: Opened, fix_id: str) -> None:

@@ -19,6 +19,7 @@ from dashboard.messages import escaped, problem, stop_with, way_out
 from dashboard.metrics import Metric, metric_row
 from dashboard.stacking import go_on_top
 from dashboard.state import forget, go, parameter, recall, set_parameters, unlisted
+from dashboard.story import draw_story, story_parameters, story_wanted
 from dashboard.suggestion_panel import suggestion
 from dashboard.tray import encoded
 from dashboard.tray_panel import draw_tray, tray_of
@@ -266,6 +267,50 @@ def question_of_job(opened: Opened, job: Job) -> Question:
     return question_of(opened, first, others)[0]
 
 
+def draw_page(opened: Opened, fix: FixRecord | None, job: Job | None) -> None:
+    """The tray, the heading with what can be decided, and the fix or its progress."""
+    if fix is not None and parameter("tray") is None and st.session_state.get("tray shown") != fix.fix_id:
+        set_parameters(tray=encoded(fix.edits))
+        st.session_state["tray shown"] = fix.fix_id
+    question = None
+    if fix is not None:
+        question = Question.of_fix(fix)
+    elif job is not None:
+        question = question_of_job(opened, job)
+    if question is not None and set(question.example_ids) <= set(opened.project.predictions("test").index):
+        draw_tray(opened, question, fixable=True)
+
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+        with st.container(width="content", gap="xxsmall"):
+            about = question.subject if question is not None else ""
+            page_heading(opened, "Preview", escaped(about))
+        with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
+            here = {} if question is None else question.parameters(opened)
+            way_out(
+                *back_to(here),
+                here | {"tray": parameter("tray")},
+                key="back",
+                icon=":material/arrow_back:",
+            )
+            if fix is not None:
+                decision(opened, fix)
+            else:
+                clear_places(2)  # Keep and Discard of the fix that was shown before
+    if fix is not None:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            way_out(
+                "Story",
+                "preview",
+                story_parameters(opened, fix.fix_id),
+                key="to-story",
+                icon=":material/auto_stories:",
+            )
+            downloads(opened, fix)
+        draw_fix(opened, fix)
+    elif job is not None:
+        while_running(job, partial(not_finished, opened, job))
+
+
 opened = current_project()
 job = job_of_url(opened)
 if job is not None:
@@ -277,37 +322,7 @@ if fix is None and job is None:
         "Nothing is previewed yet: choose a misprediction, then Suggest & preview.", icon=":material/science:"
     )
     way_out("Mispredictions", "mispredictions", {"project": opened.reference}, key="exit-no-fix")
-    st.stop()
-
-if fix is not None and parameter("tray") is None and st.session_state.get("tray shown") != fix.fix_id:
-    set_parameters(tray=encoded(fix.edits))
-    st.session_state["tray shown"] = fix.fix_id
-question = None
-if fix is not None:
-    question = Question.of_fix(fix)
-elif job is not None:
-    question = question_of_job(opened, job)
-if question is not None and set(question.example_ids) <= set(opened.project.predictions("test").index):
-    draw_tray(opened, question, fixable=True)
-
-with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
-    with st.container(width="content", gap="xxsmall"):
-        about = question.subject if question is not None else ""
-        page_heading(opened, "Preview", escaped(about))
-    with st.container(horizontal=True, vertical_alignment="center", width="content", gap="small"):
-        here = {} if question is None else question.parameters(opened)
-        way_out(
-            *back_to(here),
-            here | {"tray": parameter("tray")},
-            key="back",
-            icon=":material/arrow_back:",
-        )
-        if fix is not None:
-            decision(opened, fix)
-        else:
-            clear_places(2)  # Keep and Discard of the fix that was shown before
-if fix is not None:
-    downloads(opened, fix)
-    draw_fix(opened, fix)
-elif job is not None:
-    while_running(job, partial(not_finished, opened, job))
+elif fix is not None and story_wanted():
+    draw_story(opened, fix)
+else:
+    draw_page(opened, fix, job)

@@ -34,17 +34,21 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
         else f"Why {len(fix.test_ids)} predictions are wrong, and what a fix does"
     )
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    steps = [
-        ("What went wrong", mistake(project, fix)),
-        ("Why: the training examples behind it", reasons(fix, explanation, project.kind)),
-        ("What was changed", changes(project, fix, explanation)),
-        ("What that did, beside its controls", outcome(fix)),
-        ("What it cost elsewhere", cost(project, fix)),
-    ]
     believed = belief(fix, explanation, project.history.verification(fix.fix_id))
+    steps = [
+        ("The mistake", "What went wrong", mistake(project, fix)),
+        ("The reasons", "Why: the training examples behind it", reasons(fix, explanation, project.kind)),
+        ("The fix", "What was changed", changes(project, fix, explanation)),
+        ("The effect", "What that did, beside its controls", outcome(fix)),
+        ("The proof", "What it cost elsewhere, and how far to believe this", cost(project, fix) + believed),
+    ]
+    contents = "".join(
+        f'<li><a href="#step-{number}"><span class="number">{number}</span>{escape(name)}</a></li>'
+        for number, (name, _, _) in enumerate(steps, start=1)
+    )
     sections = "".join(
         f'<section id="step-{number}"><h2><span class="number">{number}</span>{escape(heading)}</h2>{body}</section>'
-        for number, (heading, body) in enumerate(steps, start=1)
+        for number, (_, heading, body) in enumerate(steps, start=1)
     )
     return f"""<!doctype html>
 <html lang="en">
@@ -68,8 +72,8 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
 {_harm(fix)}
 {_figures(fix)}
 </header>
+<nav aria-label="Steps"><ol class="steps">{contents}</ol></nav>
 {sections}
-<section id="belief"><h2>How far to believe this</h2>{believed}</section>
 <section id="recipe"><h2>Recipe, to make it again</h2>{_recipe(project, fix)}</section>
 </main>
 <footer>

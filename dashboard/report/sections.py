@@ -324,7 +324,8 @@ def belief(
         f"Of the accuracy, the 95 % interval of the change is {points(fix.accuracy_interval[0])} to "
         f"{points(fix.accuracy_interval[1])}: what lies within it may be chance.",
     ]
-    return "<ul>" + "".join(f"<li>{escape(sentence.strip())}</li>" for sentence in words) + "</ul>"
+    items = "".join(f"<li>{escape(sentence.strip())}</li>" for sentence in words)
+    return f'<h3 id="belief">How far to believe this</h3><ul>{items}</ul>'
 
 
 def _cut(shown_count: int, total: int) -> str:
