@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attribution.preparation import prepare
     from attribution.progress import CancelToken, Reporter
     from attribution.projects import Project, create_project
+    from attribution.sources.checkpoint_files import checkpoints_from
     from attribution.task import Checkpoint, Task, TrainedModel, optimizer_second_moments
 
 _HOME = {
@@ -32,6 +33,7 @@ _HOME = {
     "CancelToken": "attribution.progress",
     "Reporter": "attribution.progress",
     "list_methods": "attribution.methods",
+    "checkpoints_from": "attribution.sources.checkpoint_files",
     "optimizer_second_moments": "attribution.task",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "Task",
     "TracefixError",
     "TrainedModel",
+    "checkpoints_from",
     "create_project",
     "list_methods",
     "optimizer_second_moments",

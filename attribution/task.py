@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from attribution.errors import ProjectError, UsageError
+from attribution.errors import UsageError
 
 if TYPE_CHECKING:
     from attribution.frozen import FrozenPrefix
@@ -39,27 +39,58 @@ class Checkpoint:
     """A point of the training run.
 
     Args:
-        state_dict: parameters by name, or the path of a ``.safetensors`` file that holds them. Names that are
-            absent keep the value they have in the final model (frozen parameters need not be stored again).
+        state_dict: parameters by name, or the path of a file that holds them: safetensors, or a state dict that
+            ``torch.save`` wrote (`attribution.sources.weight_files`). Names that are absent keep the value they have
+            in the final model (frozen parameters need not be stored again).
         learning_rate: step size in force at this point.
         step: number of optimizer steps taken before this point.
         second_moments: Adam's running means of squared gradients (torch's ``exp_avg_sq``, not corrected for their
             start at zero) of every trained parameter by name, or the path of a ``.safetensors`` file that holds them.
             `optimizer_second_moments` takes them from a torch optimizer. None for other optimizers, or where lost.
+        prefix: of a file, what comes before the model's own names in it (``model.`` in those of Lightning); what does
+            not start so is left aside.
     """
 
     state_dict: Mapping[str, Tensor] | str | Path
     learning_rate: float
     step: int
     second_moments: Mapping[str, Tensor] | str | Path | None = None
+    prefix: str = ""
+
+    @classmethod
+    def from_file(
+        cls,
+        file: str | Path,
+        *,
+        learning_rate: float | None = None,
+        step: int | None = None,
+        prefix: str = "",
+        model: nn.Module | None = None,
+    ) -> Checkpoint:
+        """A checkpoint in a file, with its step and learning rate from there where they are not given.
+
+        Args:
+            file: safetensors, or what ``torch.save`` wrote: a state dict, itself or under ``state_dict`` or ``model``.
+                It is read as tensors and numbers, never as code.
+            learning_rate, step: as in `Checkpoint`. A step may also be in the file's name.
+            prefix: as in `Checkpoint`; found out where ``model`` is given.
+            model: the checkpoint's weights are checked against it, and Adam's second moments taken from the optimizer's
+                state in the file, if there is one.
+
+        Raises:
+            ProjectError: unreadable, a pickle with code in it, of another architecture, or without step or rate.
+        """
+        from attribution.sources.checkpoint_files import checkpoint_from
+
+        return checkpoint_from(file, learning_rate=learning_rate, step=step, prefix=prefix, model=model)
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The parameters, read from disk if the checkpoint is a path.
 
         Raises:
-            ProjectError: there is no readable safetensors file.
+            ProjectError: there is no readable file of weights.
         """
-        return _tensors(self.state_dict)
+        return _tensors(self.state_dict, self.prefix)
 
     def corrected_moments(self, decay: float) -> dict[str, Tensor] | None:
         """Second moments corrected for their start at zero, v / (1 - β₂^step), in float32; None where not given."""
@@ -91,18 +122,12 @@ class TrainedModel:
         return _tensors(self.state_dict)
 
 
-def _tensors(given: Mapping[str, Tensor] | str | Path) -> Mapping[str, Tensor]:
+def _tensors(given: Mapping[str, Tensor] | str | Path, prefix: str = "") -> Mapping[str, Tensor]:
     if isinstance(given, Mapping):
         return given
-    from safetensors.torch import load_file
+    from attribution.sources.weight_files import read_tensors
 
-    try:
-        return load_file(str(given))
-    except Exception as error:  # safetensors raises a class of its own
-        reason = str(error) if Path(given).is_file() else "there is no such file"
-        raise ProjectError(
-            f"'{given}' is not a readable safetensors file ({reason}): put it back, or save the weights again."
-        ) from error
+    return read_tensors(given, prefix)
 
 
 def optimizer_second_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -137,8 +137,9 @@ def new(
         str | None,
         typer.Option(
             "--checkpoints",
-            metavar="GLOB",
-            help="Checkpoints of the training run; those of the Trainer's output folder if not given.",
+            metavar="GLOB|LIST",
+            help="Checkpoints of the training run: folders, safetensors or state dicts (.pt, .ckpt), or a CSV or JSON "
+            "list with path, step and learning_rate; those of the Trainer's output folder if not given.",
         ),
     ] = None,
     ensemble: Annotated[
@@ -162,9 +163,9 @@ def new(
     ] = None,
 ) -> None:
     """Record a model of your own as a project, and check that it loads; nothing is computed yet."""
+    from attribution.sources.found_training import training_summary
     from dashboard.locations import remember
     from dashboard.new_project import Table, create, follows, from_function, from_tables, started_from
-    from dashboard.new_training import training_summary
 
     tables = {"--model": model, "--train": train, "--test": test}
     extra = {**tables, "--text": text, "--image": image, "--checkpoints": checkpoints, "--id": id_column}

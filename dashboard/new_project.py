@@ -12,9 +12,10 @@ from attribution.errors import NotFoundError, ProjectError, UsageError
 from attribution.projects import Project, create_project
 from attribution.projects.files import expanded
 from attribution.projects.manifest import FILE_NAME, FRESH, Manifest, TaskSource, TransformersSource
+from attribution.sources.checkpoint_list import CheckpointList, checkpoint_list, in_order, matching
+from attribution.sources.found_training import model_folder, record_ensemble, record_training
 from attribution.sources.python_function import split_name
 from attribution.sources.trainer_folder import checkpoint_folders
-from dashboard.new_training import matching, model_folder, record_ensemble, record_training
 
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_IMAGE_COLUMNS = ("image",)
@@ -57,7 +58,8 @@ def from_tables(
 
     Args:
         model: a saved model, or a Trainer's output folder; without a model of its own, its last checkpoint is taken.
-        checkpoints: a pattern of checkpoint folders or weight files; those of the Trainer's run if None.
+        checkpoints: a pattern of checkpoint folders or weight files, or a list of them; those of the Trainer's run if
+            None.
         ensemble: a pattern of further models' folders.
 
     Raises:
@@ -66,8 +68,12 @@ def from_tables(
         ProjectError: a table cannot be read or lacks a column.
     """
     given = _existing(model, "folder")
-    run = checkpoint_folders(given) if checkpoints is None else matching(checkpoints, "--checkpoints")
-    folder = model_folder(given, run)
+    run = (
+        CheckpointList(in_order(checkpoint_folders(given)))
+        if checkpoints is None
+        else checkpoint_list(checkpoints)
+    )
+    folder = model_folder(given, run.files)
     text, image = columns.text, columns.image
     if text is not None and image is not None:
         raise UsageError("--text and --image exclude each other: name the one column that the model reads.")
@@ -134,7 +140,7 @@ def create(directory: Path, manifest: Manifest) -> Project:
     """Load everything that the manifest names once, then write the project; on an error nothing is written.
 
     Raises:
-        ProjectError: the directory already is a project, or the model, the data or the function do not load.
+        ProjectError: the directory already is a project, or the model, the data, a checkpoint or the function do not load.
     """
     path = expanded(directory).absolute()
     if (path / FILE_NAME).exists():
@@ -144,8 +150,9 @@ def create(directory: Path, manifest: Manifest) -> Project:
     if path.exists() and not path.is_dir():
         raise ProjectError(f"'{path}' is a file: choose a directory for the project.")
     from attribution.sources import load_task
+    from attribution.sources.checkpoint_files import check_checkpoints
 
-    load_task(Project(path, manifest))
+    check_checkpoints(load_task(Project(path, manifest)))
     return create_project(path, manifest)
 
 

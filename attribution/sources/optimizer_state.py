@@ -29,6 +29,18 @@ _SECOND_MOMENTS = ("max_exp_avg_sq", "exp_avg_sq")
 """Where Adam keeps them; with amsgrad it divides by their largest value so far."""
 
 
+_PLACES = ("optimizer_states", "optimizer_state_dict", "optimizer")
+"""Where a checkpoint that holds weights, too, keeps the state; Lightning has a list under the first."""
+
+
+def optimizer_in(content: Mapping[Any, Any]) -> Mapping[str, Any] | None:
+    """The optimizer's ``state_dict`` in a checkpoint that holds more; None where there is none, or several."""
+    found: Any = next((content[place] for place in _PLACES if content.get(place)), None)
+    if isinstance(found, list):
+        found = found[0] if len(found) == 1 else None
+    return found if isinstance(found, Mapping) and {"state", "param_groups"} <= found.keys() else None
+
+
 @dataclass(frozen=True)
 class OptimizerState:
     """A saved optimizer.
@@ -52,15 +64,20 @@ class OptimizerState:
         """
         try:
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            groups, state = content["param_groups"], content["state"]
-            if not groups or not all(isinstance(group["params"], list) for group in groups):
-                raise ValueError("no parameter groups")
-            return cls(file, list(groups), dict(state))
+            return cls.of(file, content if "param_groups" in content else optimizer_in(content))
         except Exception as error:  # pickle, zip files and torch raise their own classes
             raise ProjectError(
                 f"'{file}' is not an optimizer's state of tensors and numbers ({type(error).__name__}): save it as the "
                 "Trainer does, or move it away to go without."
             ) from error
+
+    @classmethod
+    def of(cls, file: Path, content: Any) -> OptimizerState:
+        """An optimizer's ``state_dict`` that is read already."""
+        groups, state = content["param_groups"], content["state"]
+        if not groups or not all(isinstance(group["params"], list) for group in groups):
+            raise ValueError("no parameter groups")
+        return cls(file, list(groups), dict(state))
 
     @property
     def optimizer(self) -> Literal["sgd", "adam", "adamw", "unknown"]:

@@ -22,13 +22,13 @@ from torch.utils.data import Dataset
 from attribution.display import PNG_MODES
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
-from attribution.projects.manifest import FRESH, CheckpointRecord
+from attribution.projects.manifest import FRESH
 from attribution.sources.initial_weights import initial_weights_from
-from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
+from attribution.sources.recorded_checkpoints import recorded_checkpoints
 from attribution.sources.tables import class_numbers, column, ids, read_table
-from attribution.task import Checkpoint, Task, TrainedModel
+from attribution.task import Task, TrainedModel
 
 
 class TextDataset(Dataset[Any]):
@@ -95,7 +95,7 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         train=splits["train"]["dataset"],
         test=splits["test"]["dataset"],
         class_names=class_names,
-        checkpoints=_checkpoints(project, project.manifest.checkpoints, model),
+        checkpoints=recorded_checkpoints(project, project.manifest.checkpoints, model),
         optimizer=record.optimizer,
         momentum=record.momentum,
         weight_decay=record.weight_decay,
@@ -113,26 +113,12 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         train_display=splits["train"]["display"],
         test_display=splits["test"]["display"],
         ensemble=[
-            TrainedModel(project.resolve(trained.path), _checkpoints(project, trained.checkpoints, model))
+            TrainedModel(
+                project.resolve(trained.path), recorded_checkpoints(project, trained.checkpoints, model)
+            )
             for trained in project.manifest.ensemble
         ],
     )
-
-
-def _checkpoints(project: Project, records: Sequence[CheckpointRecord], model: nn.Module) -> list[Checkpoint]:
-    return [
-        Checkpoint(
-            project.resolve(record.path),
-            learning_rate=record.learning_rate,
-            step=record.step,
-            second_moments=(
-                read_second_moments(project.resolve(record.second_moments), model)
-                if record.second_moments
-                else None
-            ),
-        )
-        for record in records
-    ]
 
 
 def _initial(

@@ -16,10 +16,10 @@ from attribution.curvature.damping import rate_sum
 from attribution.errors import ProjectError
 from attribution.projects import Manifest, TransformersSource
 from attribution.sources import load_task
+from attribution.sources.found_training import training_summary
 from attribution.sources.optimizer_state import OptimizerState
 from attribution.task import Task
 from dashboard.new_project import Table, create, from_tables
-from dashboard.new_training import training_summary
 from tests.command_line import CommandLine
 from tests.unit.tiny_models import small_bert
 from tests.unit.trainer_output import (
