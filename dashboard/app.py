@@ -39,6 +39,12 @@ def main() -> None:
                 help="Bundled samples, recent projects, and how to open your own.",
             ),
             st.Page(
+                HERE / PAGES["open"],
+                title="Open your own",
+                icon=":material/upload_file:",
+                help="A model of your own with its data, a Python task file, or a project folder.",
+            ),
+            st.Page(
                 HERE / PAGES["mispredictions"],
                 title="Mispredictions",
                 icon=":material/rule:",

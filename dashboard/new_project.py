@@ -140,7 +140,8 @@ def create(directory: Path, manifest: Manifest) -> Project:
     """Load everything that the manifest names once, then write the project; on an error nothing is written.
 
     Raises:
-        ProjectError: the directory already is a project, or the model, the data, a checkpoint or the function do not load.
+        ProjectError: the directory already is a project, or the model, the data, a checkpoint or the function do not
+            load.
     """
     path = expanded(directory).absolute()
     if (path / FILE_NAME).exists():

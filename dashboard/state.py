@@ -15,6 +15,7 @@ from attribution.fixing.command import also_ids, also_option
 
 PAGES = {
     "projects": "app_pages/projects.py",
+    "open": "app_pages/open.py",
     "mispredictions": "app_pages/mispredictions.py",
     "investigate": "app_pages/investigate.py",
     "group": "app_pages/group.py",

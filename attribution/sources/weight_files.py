@@ -142,7 +142,8 @@ def check_fits(shapes: Mapping[str, tuple[int, ...]], model: nn.Module, name: st
             )
         if shape != tuple(own[weight].shape):
             raise ProjectError(
-                f"{name} has '{weight}' in shape {shape}, and the model has it in {tuple(own[weight].shape)}: give weights of the same architecture and the same classes."
+                f"{name} has '{weight}' in shape {shape}, and the model has it in {tuple(own[weight].shape)}: give "
+                "weights of the same architecture and the same classes."
             )
     trained = [key for key, parameter in model.named_parameters() if parameter.requires_grad]
     if not any(key in shapes for key in trained):

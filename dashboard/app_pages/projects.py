@@ -20,7 +20,7 @@ from dashboard.locations import (
     reference_to,
     remember,
 )
-from dashboard.messages import escaped, problem
+from dashboard.messages import escaped, problem, way_out
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, link, parameter, set_parameters, travel
 from dashboard.views.accuracy import percent
@@ -207,15 +207,16 @@ if entries:
 
 st.header("Open your own", anchor=False)
 st.markdown(
-    "A folder with a transformers checkpoint and two tables, or a Python function that returns a task:"
+    "A transformers checkpoint with its tables, a Python function that returns a task, or a project folder."
 )
+way_out("Open your own", "open", key="open-own", icon=":material/upload_file:")
+st.caption("On the command line:")
 st.code(
     "tracefix new my-project --model model/ --train train.csv --test test.csv --text sentence --label label\n"
     "tracefix new my-project --task my_task.py:build\n"
     "tracefix prepare my-project",
     language="bash",
 )
-st.caption("Once prepared, it is listed here under its title.")
 
 with cards_place:
     under_way = preparing()

@@ -1,0 +1,172 @@
+"""Open your own: a transformers checkpoint with its tables, a Python task file, or a project that is there already."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from attribution.progress import Reporter
+from attribution.projects import Project, TaskSource
+from dashboard.engines import PREPARATION_LANE, job_queue
+from dashboard.folder_browser import folder_browser
+from dashboard.jobs import Job
+from dashboard.locations import reference_to, remember
+from dashboard.messages import escaped, problem
+from dashboard.open_tables import tables_form
+from dashboard.open_task import task_form
+from dashboard.own_drafts import Draft, TaskDraft, open_draft, own_project
+from dashboard.own_fields import keep, key_of, looked_up, restore, set_default
+from dashboard.permissions import writing_refused
+from dashboard.preparing import prepare_and_follow
+from dashboard.state import go, parameter, set_parameters, travel
+from dashboard.waiting import show_progress, while_running
+
+WAYS = {"model": "Model and tables", "task": "Python task file", "project": "Project folder"}
+
+
+def start(draft: Draft) -> None:
+    """Callback: make and prepare the project in the background; its job is in the URL from then on."""
+
+    def work(reporter: Reporter) -> str:
+        return open_draft(draft, reporter)
+
+    job = job_queue().submit(
+        work,
+        key=("open", draft),
+        kind="prepare",
+        title=f"Opening {draft.directory.name}",
+        lane=PREPARATION_LANE,
+        subject={"project": reference_to(draft.directory)},
+        afresh=True,
+    )
+    set_parameters(job=job.id)
+
+
+def followed_job() -> Job | None:
+    """The opening in the URL; a lost one is taken out of it."""
+    job_id = parameter("job")
+    job = job_queue().get(job_id) if job_id else None
+    if job_id and job is None:
+        set_parameters(job=None)
+        st.warning(
+            "The opening in this link was lost when the server was restarted. Start it again: finished parts are kept.",
+            icon=":material/link_off:",
+        )
+    return job
+
+
+def arrive(job: Job) -> None:
+    """Go to the mispredictions of what was opened, once: going back in the browser must not lead there again."""
+    arrived: set[str] = st.session_state.setdefault("arrived", set())
+    set_parameters(job=None)
+    if job.id not in arrived:
+        arrived.add(job.id)
+        go("mispredictions", {"project": str(job.result)})
+        travel()
+
+
+def opening(job: Job) -> None:
+    """The progress of an opening."""
+    st.markdown(f"**{escaped(job.title)}**")
+    show_progress(job, "own")
+
+
+def say_how_it_ended(job: Job) -> None:
+    """Why the last opening did not succeed."""
+    if job.state == "cancelled":
+        st.info("Cancelled: no project was made. What you filled in is still here.", icon=":material/cancel:")
+    elif job.state == "failed":
+        problem(job.error or "", title="It could not be opened")
+
+
+def finish(draft: Draft | None, missing: list[str]) -> None:
+    """The command that does the same, and the button; or what is still missing."""
+    refused = None if draft is None else writing_refused(draft.directory)
+    if draft is not None:
+        st.caption("The same on the command line:")
+        st.code(draft.command(), language="bash", wrap_lines=True)
+        if refused is not None:
+            problem(refused)
+    runs = isinstance(draft, TaskDraft)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Run it and open" if runs else "Check and open",
+            key="own-open",
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=draft is None or refused is not None,
+            on_click=start,
+            args=(draft,),
+        )
+        if missing:
+            st.caption(f"Still needed: {', '.join(missing)}.", width="content")
+
+
+def project_form() -> None:
+    """A project that exists: open it, or prepare it first."""
+    st.header("Project folder", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Folder of a project", key=key_of("folder"), placeholder="It holds a project.json")
+        folder_browser(key_of("folder"), "Folder of a project")
+    project = looked_up("folder", own_project)
+    if project is not None:
+        st.markdown(f"**{escaped(project.title)}** {escaped(project.summary)}")
+        source = project.manifest.source
+        if isinstance(source, TaskSource):
+            st.markdown(
+                ":material/shield_question: **Opening it runs its task file with your rights**: do so only if you know "
+                "what it does."
+            )
+            st.code(f"{project.resolve(source.file)}:{source.function}", language=None, wrap_lines=True)
+    prepared = project is not None and project.prepared
+    st.button(
+        "Open" if project is None or prepared else "Prepare and open",
+        key="own-open-folder",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=project is None,
+        on_click=open_folder,
+        args=(project, prepared),
+    )
+
+
+def open_folder(project: Project, prepared: bool) -> None:
+    """Callback: from now on links may name this project; go on to it."""
+    remember(project.directory)
+    if prepared:
+        go("mispredictions", {"project": reference_to(project.directory)})
+    else:
+        prepare_and_follow(str(project.directory), project.title)
+
+
+def form() -> None:
+    """The form of the chosen way."""
+    restore()
+    set_default("way", "model", list(WAYS))
+    st.segmented_control(
+        "What do you have?", list(WAYS), format_func=WAYS.__getitem__, key=key_of("way"), required=True
+    )
+    way = st.session_state[key_of("way")]
+    try:
+        if way == "project":
+            project_form()
+        else:
+            finish(*(task_form() if way == "task" else tables_form()))
+    finally:
+        keep()
+
+
+st.title("Open your own", anchor=False)
+st.markdown(
+    "Everything stays on this machine: paths are those of the machine that Tracefix runs on, and your files are only "
+    "read."
+)
+job = followed_job()
+if job is not None and not job.finished:
+    current = job
+    while_running(current, lambda: opening(current))
+else:
+    if job is not None and job.state == "done":
+        arrive(job)
+    elif job is not None:
+        say_how_it_ended(job)
+    form()

@@ -1,0 +1,82 @@
+"""The fields of the page "Open your own": in the URL, so that a link fills the form in, and in the session, so that
+nothing that was typed is lost on the way to another page and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import streamlit as st
+
+from attribution.errors import TracefixError
+from dashboard.messages import problem
+from dashboard.state import parameter, set_parameters
+
+FIELDS = (
+    "way",
+    "model",
+    "train",
+    "test",
+    "reads",
+    "text",
+    "image",
+    "label",
+    "id",
+    "checkpoints",
+    "task",
+    "folder",
+    "name",
+)
+"""Names of the fields, as parameters of the URL too."""
+
+_KEPT = "own fields"
+
+Found = TypeVar("Found")
+
+
+def key_of(field: str) -> str:
+    """The key of a field's widget."""
+    return f"own-{field}"
+
+
+def restore() -> None:
+    """Give widgets that are not on the page yet what the link says, else what was typed before; called first."""
+    kept: dict[str, str] = st.session_state.setdefault(_KEPT, {})
+    for field in FIELDS:
+        if key_of(field) not in st.session_state:
+            value = parameter(field) or kept.get(field)
+            if value is not None:
+                st.session_state[key_of(field)] = value
+
+
+def keep() -> None:
+    """Remember what the widgets have now; called last."""
+    kept: dict[str, str] = st.session_state.setdefault(_KEPT, {})
+    for field in FIELDS:
+        if key_of(field) in st.session_state:
+            kept[field] = st.session_state[key_of(field)] or ""
+    set_parameters(**{field: kept.get(field) for field in FIELDS})
+
+
+def typed(field: str) -> str:
+    """What a field has, without space around it."""
+    return str(st.session_state.get(key_of(field)) or "").strip()
+
+
+def set_default(field: str, value: str, options: Sequence[str]) -> None:
+    """Choose a value where nothing is chosen yet, or what was chosen is no longer among the options."""
+    if st.session_state.get(key_of(field)) not in options:
+        st.session_state[key_of(field)] = value
+
+
+def looked_up(field: str, look: Callable[[str], Found]) -> Found | None:
+    """What a field names; where it names nothing good, the sentence that says so beside it, and None."""
+    if not typed(field):
+        return None
+    try:
+        return look(typed(field))
+    except TracefixError as error:
+        problem(str(error))
+    except (OSError, ValueError) as error:  # a name that no file can have
+        problem(f"'{typed(field)}' is no usable path ({error}): give an existing one.")
+    return None
