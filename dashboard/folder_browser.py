@@ -41,7 +41,7 @@ def folder_browser(field: str, label: str, *, endings: Sequence[str] = (), disab
                 "Up", key=f"{field} up", on_click=_go, args=(field, here.parent), disabled=here == here.parent
             )
             st.button("Home", key=f"{field} home", on_click=_go, args=(field, Path.home()))
-            st.button("Start", key=f"{field} start", on_click=_go, args=(field, Path.cwd()))
+            st.button("Start folder", key=f"{field} start", on_click=_go, args=(field, Path.cwd()))
             if not endings:
                 st.button(
                     "Use this folder",

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from attribution.errors import TracefixError
-from attribution.projects.files import expanded
+from attribution.projects.files import expanded, is_file
 from attribution.projects.manifest import CheckpointRecord
 from dashboard.components.table import Column, Row, table
 from dashboard.folder_browser import TABLE_ENDINGS, folder_browser
@@ -141,6 +141,11 @@ def _columns(model: FoundModel, train: FoundTable, test: FoundTable) -> tuple[Ta
     }
     columns, rows = preview_rows(train, used)
     table("own-preview", columns, rows, caption="The first training rows", kind=kind, thumbnail=56)
+    if typed(kind) == chosen.label:
+        problem(
+            f"The model cannot read '{chosen.label}' and be asked for it, too: choose two different columns."
+        )
+        return chosen, ["a column of labels apart from the one the model reads"]
     absent = [name for name in used if name not in test.columns]
     if absent:
         problem(
@@ -214,7 +219,7 @@ def _checkpoints(model: FoundModel) -> list[CheckpointRecord] | None:
 def _table(given: str) -> FoundTable:
     """The beginning of a table, kept until its file changes."""
     path = expanded(given).absolute()
-    stamp = path.stat().st_mtime_ns if path.exists() else None
+    stamp = path.stat().st_mtime_ns if is_file(path) else None
     return _read(str(path), stamp)
 
 

@@ -100,7 +100,7 @@ def project_directory(name: str) -> Path:
 
 def suggested_name(source: Path) -> str:
     """A free name for a project, after the file or folder that it is made of."""
-    parts = [source.stem if source.suffix == ".py" else source.name, source.parent.name]
+    parts = [source.stem if source.suffix == ".py" else source.name, *(p.name for p in source.parents[:2])]
     usual = re.compile(r"checkpoint-\d+|model|output|task|checkpoint", re.IGNORECASE)
     wanted = next((part for part in parts if part and not usual.fullmatch(part)), parts[0])
     name = re.sub(r"[^\w.-]+", "-", wanted).strip("-.") or "my-project"

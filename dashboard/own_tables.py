@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 LOOKED_AT = 20_000
 """Rows of a table that are read for the page."""
 
+MOST_LABELS = 500
+"""Different labels that are compared with the classes, at least."""
+
 Kind = Literal["text", "image"]
 
 _NAMES = {
@@ -179,7 +182,13 @@ def label_counts(
     """Every value of the label column in the rows that were looked at, the commonest first."""
     seen = [Counter(table.rows[column].map(str).tolist()) for table in (train, test)]
     values = sorted({*seen[0], *seen[1]}, key=lambda value: (-seen[0][value], -seen[1][value], value))
-    return [LabelCount(value, seen[0][value], seen[1][value], _meaning(value, classes)) for value in values]
+    tried = set(values[: max(MOST_LABELS, 2 * len(classes))])  # so many different values are no labels
+    return [
+        LabelCount(
+            value, seen[0][value], seen[1][value], _meaning(value, classes) if value in tried else None
+        )
+        for value in values
+    ]
 
 
 def label_problem(counts: Sequence[LabelCount], classes: Sequence[str], column: str) -> str | None:

@@ -85,8 +85,8 @@ def read_tensors(file: str | Path, prefix: str = "") -> dict[str, Tensor]:
     found = {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
     if not found:
         raise ProjectError(
-            f"No weight in '{file}' is called '{prefix}...': they are called {_some(stored)}; give the first part of "
-            "those that belong to the model."
+            f"No weight in '{file}' begins with '{prefix}': they are called {_some(stored)}; give the first part of "
+            "those that belong to the model as prefix."
         )
     return found
 
@@ -172,7 +172,7 @@ def _unpickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # pickle, zip files and torch raise their own classes
-        if "weights_only" not in str(error) and "Weights only" not in str(error):
+        if "Weights only" not in str(error) or not _is_pickle(path):
             raise ProjectError(
                 f"'{path}' is damaged or not written by torch.save ({type(error).__name__}): save the weights again."
             ) from error
@@ -182,6 +182,12 @@ def _unpickled(path: Path) -> Any:
             f"'{path}' holds more than tensors and numbers, and reading the rest would run code from it: if you trust "
             f"the file, convert it with {command}"
         ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether it begins as a pickle, or as the zip file around one."""
+    with path.open("rb") as opened:
+        return opened.read(2)[:1] == b"\x80" or zipfile.is_zipfile(path)
 
 
 def _state_dict(content: Mapping[Any, Any]) -> dict[str, Tensor]:
