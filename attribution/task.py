@@ -75,7 +75,7 @@ class Checkpoint:
             learning_rate, step: as in `Checkpoint`. A step may also be in the file's name.
             prefix: as in `Checkpoint`; found out where ``model`` is given.
             model: the checkpoint's weights are checked against it, and Adam's second moments taken from the optimizer's
-                state in the file, if there is one.
+                state in the file or, of the Trainer's, beside it, if there is one. Its trained parameters count.
 
         Raises:
             ProjectError: unreadable, a pickle with code in it, of another architecture, or without step or rate.

@@ -18,6 +18,8 @@ from attribution.sources.checkpoint_list import (
     step_in_name,
 )
 from attribution.sources.optimizer_state import OptimizerState
+from attribution.sources.trainer_folder import OPTIMIZER, STATE, WEIGHTS
+from attribution.sources.trainer_run import TrainerRun, read_run
 from attribution.sources.weight_files import (
     WeightFile,
     check_fits,
@@ -42,17 +44,21 @@ def checkpoints_from(
         given: a pattern (``runs/step-*.pt``) of weight files or checkpoint folders, or the path of a CSV or JSON list
             with path, step and learning_rate (`attribution.sources.checkpoint_list`). A relative one starts at the
             current directory: in a task file, begin with ``Path(__file__).parent``.
-        learning_rate: of all, or of a step; without it what the list or the file says.
+        learning_rate: of all, or of a step; without it what the list, the Trainer's log beside or the file says.
         prefix, model: as in `Checkpoint.from_file`.
 
     Raises:
         NotFoundError: nothing matches.
         ProjectError: as `Checkpoint.from_file`; the list is damaged, or two checkpoints are of one step.
     """
+    files = with_steps(checkpoint_list(str(given), "the pattern").files)
+    run = _trainer_run(files)
     checkpoints = []
-    for file in with_steps(checkpoint_list(str(given), "the pattern").files):
-        rate = learning_rate(file.step or 0) if callable(learning_rate) else learning_rate
+    for file in files:
+        step = file.step or 0
+        rate = learning_rate(step) if callable(learning_rate) else learning_rate
         rate = file.learning_rate if rate is None else rate
+        rate = run.rate(step) if rate is None and run is not None else rate
         checkpoints.append(
             checkpoint_from(file.path, learning_rate=rate, step=file.step, prefix=prefix, model=model)
         )
@@ -133,14 +139,25 @@ def _step(path: Path, content: WeightFile) -> int:
     return step
 
 
+def _trainer_run(files: list[CheckpointFile]) -> TrainerRun | None:
+    """What the Trainer recorded beside the checkpoints, as far as the last of them."""
+    recorded = [file.path.parent for file in files if (file.path.parent / STATE).is_file()]
+    return read_run(recorded[-1]) if recorded else None
+
+
 def _second_moments(path: Path, content: WeightFile, model: nn.Module) -> dict[str, Tensor] | None:
-    if content.optimizer is None:
+    """From the optimizer's state in the file, or in the Trainer's beside it."""
+    beside = path.parent / OPTIMIZER
+    if content.optimizer is not None:
+        state = OptimizerState.of(path, content.optimizer)
+    elif path.name == WEIGHTS and beside.is_file():
+        state = OptimizerState.read(beside)
+    else:
         return None
-    state = OptimizerState.of(path, content.optimizer)
     try:
         return state.second_moments(model) if state.has_second_moments else None
     except ProjectError as error:
         raise ProjectError(
-            f"The optimizer's state in '{path}' is not that of the model's trained parameters: freeze what was frozen "
-            "in training, or leave model=... out to go without Adam's second moments."
+            f"The optimizer's state in '{state.file}' is not that of the model's trained parameters: freeze what was "
+            "frozen in training, or leave model=... out to go without Adam's second moments."
         ) from error

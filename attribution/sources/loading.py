@@ -6,7 +6,7 @@ import inspect
 
 from attribution.errors import ProjectError
 from attribution.projects import Project, TaskSource
-from attribution.sources.python_function import describe, load_function
+from attribution.sources.python_function import describe, importing_beside, load_function
 from attribution.task import Task
 
 
@@ -29,7 +29,8 @@ def _from_function(project: Project, source: TaskSource) -> Task:
     function = load_function(name)
     accepted = len(inspect.signature(function).parameters)
     try:
-        task = function(project.directory) if accepted else function()
+        with importing_beside(project.resolve(source.file)):  # where `build` itself imports something
+            task = function(project.directory) if accepted else function()
     except Exception as error:
         raise ProjectError(f"{name} fails ({describe(error)}): mend the function and try again.") from error
     if not isinstance(task, Task):

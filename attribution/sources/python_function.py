@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,28 @@ def load_function(name: str, directory: Path | None = None) -> Callable[..., Any
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses and pickling look modules up by name
-    sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        with importing_beside(path):
+            spec.loader.exec_module(module)
     except Exception as error:
         raise ProjectError(
             f"'{path}' fails when run ({describe(error)}): mend the file and try again."
         ) from error
-    finally:
-        sys.path.remove(str(path.parent))
     found = getattr(module, function, None)
     if not callable(found):
         raise NotFoundError(f"'{path}' has no function '{function}': name one that it defines.")
     return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def importing_beside(file: Path) -> Iterator[None]:
+    """Let modules that lie beside a file be imported, as if it were run as a script."""
+    folder = str(file.parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def describe(error: Exception) -> str:

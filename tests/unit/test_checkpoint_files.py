@@ -218,7 +218,7 @@ def test_another_architecture_is_explained(tmp_path: Path, model: nn.Module) -> 
         with pytest.raises(ProjectError, match=said):
             check_checkpoints(task)
     assert Checkpoint.from_file(saved[2], learning_rate=0.1, model=model).step == 3, "a part of it is enough"
-    with pytest.raises(ProjectError, match="No weight .* begins with 'net.'"):
+    with pytest.raises(ProjectError, match=r"No weight .* begins with 'net\.'"):
         Checkpoint(saved[0], 0.1, 1, prefix="net.").tensors()
 
 
