@@ -31,18 +31,19 @@ from dashboard.views.table_preview import SHOWN_LABELS, label_rows, preview_rows
 ROW_NUMBERS = ""
 """The choice of no id column."""
 
+_SUGGESTED, _EMPTIED = "own name suggested", "own name emptied"
+"""The name that the form proposed, and whether the user took it out (in the session)."""
+
 
 def tables_form() -> tuple[TablesDraft | None, list[str]]:
     """Draw the form. What it says, None while something is missing or wrong; and what that is, in a few words."""
+    # Every section is a container: a message that comes or goes would else move the fields below, and a browser drops
+    # what is being typed in a field that moves.
     st.header("Model", anchor=False)
-    path_field("model", "Folder of the model", "A checkpoint, or a Trainer's output folder")
-    model = looked_up("model", found_model)
-    if model is not None:
-        reads = {"text": "texts", "image": "pictures", None: "texts or pictures"}[model.kind]
-        names = ", ".join(model.classes[:8]) + (", …" if len(model.classes) > 8 else "")
-        st.caption(
-            escaped(f"{model.architecture}, which reads {reads}. {len(model.classes)} classes: {names}")
-        )
+    with st.container(key="section-model"):
+        path_field("model", "Folder of the model", "A checkpoint, or a Trainer's output folder")
+        model = looked_up("model", found_model)
+        _say_classes(model)
     st.header("Data", anchor=False)
     found: dict[str, FoundTable | None] = {}
     for place, split, label in zip(
@@ -64,8 +65,11 @@ def tables_form() -> tuple[TablesDraft | None, list[str]]:
     train, test = found["train"], found["test"]
     if model is None or train is None or test is None:
         return None, missing
-    columns, wrong = _columns(model, train, test)
-    records = _checkpoints(model)
+    with st.container(key="section-columns"):
+        columns, wrong = _columns(model, train, test)
+    st.header("Checkpoints of the training run", anchor=False)
+    with st.container(key="section-checkpoints"):
+        records = _checkpoints(model)
     if records is None:
         wrong.append("checkpoints that can be used")
     directory = name_field(model.folder)
@@ -90,14 +94,15 @@ def path_field(field: str, label: str, hint: str, *, endings: tuple[str, ...] = 
 def name_field(source: Path) -> Path | None:
     """The field for the project's name; the directory that it means, None where it is none."""
     st.header("Project", anchor=False)
-    if not typed("name") and not st.session_state.get("own name emptied"):
-        st.session_state[key_of("name")] = suggested_name(source)
+    suggestion = st.session_state.get(_SUGGESTED)
+    if not st.session_state.get(_EMPTIED) and typed("name") in ("", suggestion):
+        st.session_state[key_of("name")] = st.session_state[_SUGGESTED] = suggested_name(source)
     st.text_input(
         "Name of the project",
         key=key_of("name"),
         help="Its folder is made in the projects folder; a whole path makes it elsewhere.",
     )
-    st.session_state["own name emptied"] = not typed("name")
+    st.session_state[_EMPTIED] = not typed("name")  # by the user: it is not filled in again at once
     try:
         directory = project_directory(typed("name"))
     except TracefixError as error:
@@ -105,6 +110,15 @@ def name_field(source: Path) -> Path | None:
         return None
     st.caption(escaped(f"In {directory}"))
     return directory
+
+
+def _say_classes(model: FoundModel | None) -> None:
+    if model is not None:
+        reads = {"text": "texts", "image": "pictures", None: "texts or pictures"}[model.kind]
+        names = ", ".join(model.classes[:8]) + (", …" if len(model.classes) > 8 else "")
+        st.caption(
+            escaped(f"{model.architecture}, which reads {reads}. {len(model.classes)} classes: {names}")
+        )
 
 
 def _say_size(found: FoundTable | None) -> None:
@@ -181,7 +195,6 @@ def _labels(model: FoundModel, train: FoundTable, test: FoundTable, column: str)
 
 def _checkpoints(model: FoundModel) -> list[CheckpointRecord] | None:
     """Draw the checkpoints of the run; None where those that are named cannot be used."""
-    st.header("Checkpoints of the training run", anchor=False)
     st.text_input(
         "Checkpoints (optional)",
         key=key_of("checkpoints"),

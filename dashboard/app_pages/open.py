@@ -165,8 +165,9 @@ if job is not None and not job.finished:
     current = job
     while_running(current, lambda: opening(current))
 else:
-    if job is not None and job.state == "done":
-        arrive(job)
-    elif job is not None:
-        say_how_it_ended(job)
+    with st.container(key="how-it-ended"):
+        if job is not None and job.state == "done":
+            arrive(job)
+        elif job is not None:
+            say_how_it_ended(job)
     form()

@@ -14,12 +14,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from attribution import Checkpoint, checkpoints_from, optimizer_second_moments
+from attribution import Checkpoint, Project, checkpoints_from, optimizer_second_moments
 from attribution.errors import ProjectError, TracefixError
+from attribution.sources import load_task
 from attribution.sources.checkpoint_files import check_checkpoints
 from attribution.sources.checkpoint_list import checkpoint_list, step_in_name
 from attribution.sources.weight_files import read_weight_file
-from tests.unit.tiny_models import mlp, task_of
+from attribution.trajectory import Trajectory
+from tests.command_line import CommandLine
+from tests.unit.tiny_models import mlp, small_bert, task_of, word_tokenizer
 
 
 @pytest.fixture
@@ -229,3 +232,92 @@ def test_a_missing_rate_or_step_is_asked_for(tmp_path: Path, model: nn.Module) -
         Checkpoint.from_file(tmp_path / "step-1.pt")
     with pytest.raises(ProjectError, match="has no step number"):
         checkpoints_from(tmp_path / "final.pt", learning_rate=0.1)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A folder with a transformers model, a table, and what Lightning saved of two steps of its training."""
+    folder = tmp_path / "model"
+    network = small_bert(layers=1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+    for step in (900, 1000):
+        nn.functional.cross_entropy(network(torch.tensor([[2, 3]])).logits, torch.tensor([1])).backward()
+        optimizer.step()
+        torch.save(lightning(network, step, optimizer), tmp_path / f"epoch={step // 100}.ckpt")
+    network.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    (tmp_path / "data.csv").write_text("text,label\ngood film,1\nbad film,0\nvery bad,2\n")
+    return tmp_path
+
+
+def new(saved: Path, checkpoints: str) -> tuple[str, ...]:
+    """Arguments of `tracefix new` on it."""
+    data = str(saved / "data.csv")
+    given = ("--model", str(saved / "model"), "--train", data, "--test", data)
+    return ("new", str(saved / "project"), *given, "--checkpoints", checkpoints)
+
+
+def test_lightning_files_become_checkpoints_of_a_transformers_project(
+    tracefix: CommandLine, saved: Path
+) -> None:
+    outcome = tracefix(*new(saved, str(saved / "*.ckpt")))
+    assert outcome.status == 0, outcome.err
+    assert "Checkpoints at steps 900, 1000 of a run with sgd." in outcome.out
+    project = Project.open(saved / "project")
+    record = project.manifest.training
+    assert (record.optimizer, record.momentum, record.weight_decay) == ("sgd", 0.9, 1e-3)
+    assert [c.learning_rate for c in project.manifest.checkpoints] == [0.05, 0.05]
+    task = load_task(project)
+    trajectory = Trajectory(task)
+    assert [(p.step, p.final) for p in trajectory.points] == [(900, False), (1000, True)]
+    stored = torch.load(saved / "epoch=9.ckpt", weights_only=True)["state_dict"]
+    found = trajectory.model_at(trajectory.points[0]).state_dict()
+    assert all(
+        torch.equal(found[name.removeprefix("model.")], stored[name]) for name in stored if "model." in name
+    )
+
+
+def test_a_list_says_how_training_went(tracefix: CommandLine, saved: Path) -> None:
+    rows = [
+        {"path": f"epoch={number}.ckpt", "step": number, "learning_rate": 0.5 / number} for number in (10, 9)
+    ]
+    document = {"optimizer": "adamw", "betas": [0.8, 0.99], "steps": 12, "checkpoints": rows}
+    (saved / "run.json").write_text(json.dumps(document))
+    assert tracefix(*new(saved, str(saved / "run.json"))).status == 0
+    manifest = Project.open(saved / "project").manifest
+    assert [(c.step, c.learning_rate) for c in manifest.checkpoints] == [(9, 0.5 / 9), (10, 0.05)]
+    assert (manifest.training.optimizer, manifest.training.betas) == ("adamw", (0.8, 0.99))
+
+
+def of_other_width(saved: Path) -> None:
+    content = {"state_dict": {"classifier.weight": torch.ones(3, 9)}, "learning_rate": 0.05}
+    torch.save(content, saved / "epoch=9.ckpt")
+
+
+def of_another_model(saved: Path) -> None:
+    torch.save({"state_dict": mlp().state_dict(), "learning_rate": 0.05}, saved / "epoch=9.ckpt")
+
+
+def whole(saved: Path) -> None:
+    torch.save(Network(2, 2), saved / "epoch=9.ckpt")
+
+
+def half_listed(saved: Path) -> None:
+    torch.save(copied(small_bert(layers=1)), saved / "epoch=9.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (of_other_width, "in shape (3, 9), and the model has it in (3, 8)"),
+        (of_another_model, "that the model lacks"),
+        (whole, "convert it with python -c"),
+        (half_listed, "learning rate of"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_make_no_project(
+    tracefix: CommandLine, saved: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    damage(saved)
+    assert said in tracefix.refused(*new(saved, str(saved / "*.ckpt")))
+    assert not (saved / "project").exists()
