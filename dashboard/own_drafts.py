@@ -49,6 +49,12 @@ class TablesDraft:
         }
         return _commands(self.directory, options)
 
+    def blamed(self, sentence: str) -> tuple[str, str] | None:
+        """The field that an error speaks of, by the path in it, and what it had; None where that is unclear."""
+        paths = {"train": self.train, "test": self.test, "model": self.model}
+        found = [field for field, path in paths.items() if f"'{path}'" in sentence or f"'{path}/" in sentence]
+        return (found[0], str(paths[found[0]])) if found else None
+
     def manifest(self) -> Manifest:
         """As `dashboard.new_project.from_tables`, with its errors."""
         return from_tables(self.directory, self.model, self.train, self.test, self.columns, self.checkpoints)
@@ -64,6 +70,11 @@ class TaskDraft:
     def command(self) -> str:
         """The same on the command line."""
         return _commands(self.directory, {"--task": self.function.name})
+
+    def blamed(self, sentence: str) -> tuple[str, str] | None:
+        """None: with a single field it is clear what an error speaks of."""
+        del sentence
+        return None
 
     def manifest(self) -> Manifest:
         """As `dashboard.new_project.from_function`, with its errors.

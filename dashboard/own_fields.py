@@ -9,6 +9,7 @@ from typing import TypeVar
 import streamlit as st
 
 from attribution.errors import TracefixError
+from attribution.projects.files import expanded
 from dashboard.messages import problem
 from dashboard.state import parameter, set_parameters
 
@@ -29,7 +30,7 @@ FIELDS = (
 )
 """Names of the fields, as parameters of the URL too."""
 
-_KEPT = "own fields"
+_KEPT, _COMPLAINT = "own fields", "own complaint"
 
 Found = TypeVar("Found")
 
@@ -69,14 +70,32 @@ def set_default(field: str, value: str, options: Sequence[str]) -> None:
         st.session_state[key_of(field)] = value
 
 
+def complain(field: str, value: str, sentence: str) -> None:
+    """Have `looked_up` say what is wrong with a field, as long as it has this value (a path, however written)."""
+    st.session_state[_COMPLAINT] = (field, value, sentence)
+
+
+def forget_complaint() -> None:
+    """Nothing is wrong any more."""
+    st.session_state.pop(_COMPLAINT, None)
+
+
 def looked_up(field: str, look: Callable[[str], Found]) -> Found | None:
     """What a field names; where it names nothing good, the sentence that says so beside it, and None."""
     if not typed(field):
         return None
     try:
-        return look(typed(field))
+        found = look(typed(field))
+        _repeat_complaint(field)
+        return found
     except TracefixError as error:
         problem(str(error))
     except (OSError, ValueError) as error:  # a name that no file can have
         problem(f"'{typed(field)}' is no usable path ({error}): give an existing one.")
     return None
+
+
+def _repeat_complaint(field: str) -> None:
+    about, value, sentence = st.session_state.get(_COMPLAINT, ("", "", ""))
+    if about == field and str(expanded(typed(field)).absolute()) == str(expanded(value).absolute()):
+        problem(sentence)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import streamlit as st
 
 from attribution.progress import Reporter
@@ -14,7 +16,7 @@ from dashboard.messages import escaped, problem
 from dashboard.open_tables import tables_form
 from dashboard.open_task import task_form
 from dashboard.own_drafts import Draft, TaskDraft, open_draft, own_project
-from dashboard.own_fields import keep, key_of, looked_up, restore, set_default
+from dashboard.own_fields import complain, forget_complaint, keep, key_of, looked_up, restore, set_default
 from dashboard.permissions import writing_refused
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, parameter, set_parameters, travel
@@ -71,11 +73,18 @@ def opening(job: Job) -> None:
 
 
 def say_how_it_ended(job: Job) -> None:
-    """Why the last opening did not succeed."""
+    """Why the last opening did not succeed, beside the field that is to blame if there is one."""
+    forget_complaint()
     if job.state == "cancelled":
         st.info("Cancelled: no project was made. What you filled in is still here.", icon=":material/cancel:")
     elif job.state == "failed":
-        problem(job.error or "", title="It could not be opened")
+        draft: Draft = cast(tuple[str, Draft], job.key)[1]
+        field = draft.blamed(job.error or "")
+        if field is None:
+            problem(job.error or "", title="It could not be opened")
+        else:
+            complain(*field, job.error or "")
+            problem("What is wrong is said beside its field below.", title="It could not be opened")
 
 
 def finish(draft: Draft | None, missing: list[str]) -> None:

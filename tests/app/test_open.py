@@ -179,9 +179,14 @@ def test_what_does_not_load_leaves_no_project(
     app = open_page("open", **own.fields)
     (own.model / "checkpoint-10" / "tokenizer.json").unlink()
     opened(app)
-    assert "The tokenizer in" in words(app)
+    assert [error.value.split(" ")[:3] for error in app.error] == [
+        ["What", "is", "wrong"],
+        ["The", "tokenizer", "in"],
+    ]
     assert {name: value(app, name) for name in own.fields} == own.fields
     assert not (empty_projects / "films").exists()
+    app.text_input(key="own-model").set_value(str(own.model / "checkpoint-5")).run()
+    assert "The tokenizer in" not in words(app), "another folder has its own faults"
 
 
 def test_what_cannot_be_prepared_leaves_no_project(
