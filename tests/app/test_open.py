@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from attribution.projects import Project, TransformersSource
@@ -147,6 +148,24 @@ def test_text_of_a_table_stays_text(own: OwnFiles, open_page: OpenPage) -> None:
     assert cell.startswith("<script>x</script> :red[a] \ufffdgood\ufffd very") and len(cell) == 160
     assert preview["columns"][3]["title"] == "*b* $c$"
     assert any(r"\*b\*" in caption.value for caption in app.caption)
+
+
+def test_pictures_are_shown_small(tmp_path: Path, open_page: OpenPage) -> None:
+    model = {"architectures": ["ResNetForImageClassification"], "id2label": {"0": "cat", "1": "dog"}}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps(model))
+    for name in ("a", "b"):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{name}.png")
+    (tmp_path / "t.csv").write_text("file,kind\na.png,cat\nb.png,dog\n../../secret.png,dog\n")
+    table = str(tmp_path / "t.csv")
+    app = open_page("open", model=str(tmp_path / "model"), train=table, test=table)
+    preview = shown(app, "own-preview")
+    assert preview is not None and not app.error and not app.exception
+    first, second, third = [row["cells"]["0"] for row in preview["rows"]]
+    assert first.startswith("data:image/png;base64,") and second.startswith("data:image/png;base64,")
+    assert third.startswith("outside the table's folder")
+    assert "--image file --label kind" in app.code[0].value
+    assert any("None found" in caption.value for caption in app.caption), "no checkpoints"
 
 
 def test_leaving_the_page_and_coming_back_keeps_the_form(saved: OwnFiles, open_page: OpenPage) -> None:
