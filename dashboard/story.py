@@ -53,7 +53,12 @@ def draw_story(opened: Opened, fix: FixRecord) -> None:
         document("story", job.result, title=f"The story of {fix.fix_id}")
     else:
         problem(job.error or "", title="This story could not be told")
-        st.button("Try again", key="story-again", on_click=lambda: _job(opened, fix, afresh=True))
+        st.button("Try again", key="story-again", on_click=_tell_again, args=(opened, fix))
+
+
+def _tell_again(opened: Opened, fix: FixRecord) -> None:
+    """Callback: try once more."""
+    _job(opened, fix, afresh=True)
 
 
 def _job(opened: Opened, fix: FixRecord, *, afresh: bool = False) -> Job:
