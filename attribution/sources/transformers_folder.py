@@ -5,8 +5,6 @@ Weights are read from safetensors only, and code that comes with a model is neve
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,14 +13,13 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from attribution.display import PNG_MODES
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
 from attribution.projects.manifest import FRESH, CheckpointRecord
+from attribution.sources.image_data import ImageDataset, pictures_of, pixel_values
 from attribution.sources.initial_weights import initial_weights_from
 from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
@@ -58,20 +55,6 @@ class TextDataset(Dataset[Any]):
     def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
         columns = self._values[:, self._offsets[position] : self._offsets[position + 1]]
         return dict(zip(self._names, columns, strict=True)), self.labels[position]
-
-
-class ImageDataset(Dataset[Any]):
-    """Processed images: items ``({"pixel_values": (C, H, W)}, label)``."""
-
-    def __init__(self, pixel_values: Tensor, labels: list[int]) -> None:
-        self._pixel_values = pixel_values
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
-        return {"pixel_values": self._pixel_values[position]}, self.labels[position]
 
 
 def load_transformers_task(project: Project, source: TransformersSource) -> Task:
@@ -206,8 +189,8 @@ def _split(
     used = {source.label_column, source.id_column, source.text_column, source.image_column}
     metadata = {str(name): table[name].tolist() for name in table.columns if name not in used}
     if source.image_column:
-        images = _images(column(table, source.image_column, file), file)
-        dataset: Dataset[Any] = ImageDataset(_pixel_values([image for image, _ in images], folder), labels)
+        images = pictures_of(column(table, source.image_column, file), file)
+        dataset: Dataset[Any] = ImageDataset(pixel_values([image for image, _ in images], folder), labels)
         display: list[Any] = [shown for _, shown in images]
     else:
         texts = [str(text) for text in column(table, source.text_column or "text", file)]
@@ -229,42 +212,3 @@ def _tokens(texts: list[str], folder: Path, limit: int) -> Mapping[str, list[lis
     return cast(
         Mapping[str, list[list[int]]], tokenizer(texts, truncation=True, max_length=limit, padding=False)
     )
-
-
-def _images(values: pd.Series, file: Path) -> list[tuple[Image.Image, Image.Image | bytes]]:
-    """Pictures for the model and for people: the latter as they are encoded, where a browser can show that."""
-    images: list[tuple[Image.Image, Image.Image | bytes]] = []
-    for row, value in enumerate(values):
-        content = value["bytes"] if isinstance(value, dict) else value  # datasets' Parquet keeps a struct
-        try:
-            picture = Image.open(
-                io.BytesIO(content) if isinstance(content, bytes) else file.parent / str(content)
-            )
-            picture.load()
-        except Exception as error:
-            raise ProjectError(
-                f"'{file}' row {row + 1} holds no readable image ({describe(error)}): mend or drop that row."
-            ) from error
-        encoded = isinstance(content, bytes) and picture.format == "PNG" and picture.mode in PNG_MODES
-        images.append((picture, content if encoded else picture))
-    return images
-
-
-def _pixel_values(images: list[Image.Image], folder: Path, chunk: int = 512) -> Tensor:
-    """Run the folder's image processor (its PIL version: torchvision is not needed)."""
-    from transformers import AutoImageProcessor
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-        parts = [
-            processor(images=images[start : start + chunk], return_tensors="pt")["pixel_values"]
-            for start in range(0, len(images), chunk)
-        ]
-    except Exception as error:
-        raise ProjectError(
-            f"The images cannot be processed as '{folder}' says ({describe(error)}): save the image processor beside "
-            "the model with processor.save_pretrained(folder)."
-        ) from error
-    return torch.cat(parts)

@@ -21,7 +21,8 @@ from attribution.batches import batch_of
 from attribution.errors import ProjectError
 from attribution.projects import Manifest, Project, TransformersSource
 from attribution.sources import load_task
-from attribution.sources.transformers_folder import TextDataset, _images
+from attribution.sources.image_data import pictures_of
+from attribution.sources.transformers_folder import TextDataset
 from tests.unit.tiny_models import WORDS, settled, small_bert, word_tokenizer
 
 TEXTS = ["good film", "not very good", "bad", "very very bad film", "film"]
@@ -118,6 +119,6 @@ def test_pictures_that_a_browser_shows_are_stored_as_they_are(tmp_path: Path, mo
     picture = Image.fromarray((np.arange(64).reshape(8, 8) * 4).astype(np.uint8)).convert(mode)
     encoded = io.BytesIO()
     picture.save(encoded, format="PNG", compress_level=1)
-    ((given, shown),) = _images(pd.Series([encoded.getvalue()]), tmp_path / "table.parquet")
+    ((given, shown),) = pictures_of(pd.Series([encoded.getvalue()]), tmp_path / "table.parquet")
     assert np.array_equal(np.asarray(given), np.asarray(picture))
     assert shown == encoded.getvalue() if kept else shown is given
