@@ -6,11 +6,9 @@ Weights are read from safetensors only, and code that comes with a model is neve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -25,36 +23,8 @@ from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
 from attribution.sources.tables import class_numbers, column, ids, read_table
+from attribution.sources.text_data import TextDataset, tokenized
 from attribution.task import Checkpoint, Task, TrainedModel
-
-
-class TextDataset(Dataset[Any]):
-    """Tokenised texts: items ``({"input_ids": (T,), "attention_mask": (T,), ...}, label)``, not padded.
-
-    All texts lie in one tensor, text i in the columns ``offsets[i]`` to ``offsets[i + 1]``: through lists of numbers
-    the garbage collector would go again and again.
-
-    Args:
-        encoded: rows of numbers by input name, as a tokenizer gives them; each text is equally long in all inputs.
-        labels: class number of each text.
-    """
-
-    def __init__(self, encoded: Mapping[str, Sequence[Sequence[int]]], labels: list[int]) -> None:
-        self._names = list(encoded)
-        self._offsets = np.cumsum([0, *map(len, encoded["input_ids"])]).tolist()
-        self._values = torch.stack([self._flat(rows) for rows in encoded.values()])
-        self.labels = labels
-
-    def _flat(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        numbers = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=self._offsets[-1])
-        return torch.from_numpy(numbers)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
-        columns = self._values[:, self._offsets[position] : self._offsets[position + 1]]
-        return dict(zip(self._names, columns, strict=True)), self.labels[position]
 
 
 def load_transformers_task(project: Project, source: TransformersSource) -> Task:
@@ -194,21 +164,6 @@ def _split(
         display: list[Any] = [shown for _, shown in images]
     else:
         texts = [str(text) for text in column(table, source.text_column or "text", file)]
-        dataset = TextDataset(_tokens(texts, folder, source.max_tokens), labels)
+        dataset = TextDataset(tokenized(texts, folder, source.max_tokens), labels)
         display = texts
     return {"dataset": dataset, "ids": ids(table, source, file), "metadata": metadata, "display": display}
-
-
-def _tokens(texts: list[str], folder: Path, limit: int) -> Mapping[str, list[list[int]]]:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise ProjectError(
-            f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "
-            "tokenizer.save_pretrained(folder)."
-        ) from error
-    return cast(
-        Mapping[str, list[list[int]]], tokenizer(texts, truncation=True, max_length=limit, padding=False)
-    )

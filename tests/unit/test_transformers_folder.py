@@ -22,7 +22,7 @@ from attribution.errors import ProjectError
 from attribution.projects import Manifest, Project, TransformersSource
 from attribution.sources import load_task
 from attribution.sources.image_data import pictures_of
-from attribution.sources.transformers_folder import TextDataset
+from attribution.sources.text_data import TextDataset
 from tests.unit.tiny_models import WORDS, settled, small_bert, word_tokenizer
 
 TEXTS = ["good film", "not very good", "bad", "very very bad film", "film"]
