@@ -9,10 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
@@ -22,8 +20,11 @@ from attribution.sources.initial_weights import initial_weights_from
 from attribution.sources.optimizer_state import read_second_moments
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
-from attribution.sources.tables import class_numbers, column, ids, read_table
-from attribution.sources.text_data import TextDataset, tokenized
+from attribution.sources.tables import open_table, read_table
+from attribution.sources.tables.labels import ClassLabels, LabelColumn
+from attribution.sources.tables.values import ids_of
+from attribution.sources.text_data import TextTokenizer
+from attribution.sources.text_split import SplitData, read_text_split
 from attribution.task import Checkpoint, Task, TrainedModel
 
 
@@ -34,20 +35,20 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         ProjectError: the folder or a table is missing, damaged, or they do not fit each other.
     """
     folder = project.resolve(source.model)
-    model = _model(folder, _kind(source))
-    _freeze(model, source.trained, folder)
-    config = cast(Any, model).config
-    class_names = [str(config.id2label[number]) for number in range(config.num_labels)]
-    splits = {}
-    for split, name in (("train", source.train), ("test", source.test)):
-        file = project.resolve(name)
-        splits[split] = _split(read_table(file), source, file, folder, class_names)
+    model = load_model(project, source)
+    classes = ClassLabels.of(cast(Any, model).config)
+    files = [project.resolve(name) for name in (source.train, source.test)]
+    if source.image_column:
+        train, test = (_image_split(file, source, folder, classes) for file in files)
+    else:
+        tokenizer = TextTokenizer(folder, source.max_tokens, vocabulary_size(model))
+        train, test = (read_text_split(file, source, classes, tokenizer) for file in files)
     record = project.manifest.training
     return Task(
         model=model,
-        train=splits["train"]["dataset"],
-        test=splits["test"]["dataset"],
-        class_names=class_names,
+        train=train.dataset,
+        test=test.dataset,
+        class_names=classes.names,
         checkpoints=_checkpoints(project, project.manifest.checkpoints, model),
         optimizer=record.optimizer,
         momentum=record.momentum,
@@ -59,17 +60,29 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         epsilon=record.epsilon,
         learning_rates=record.learning_rates,
         initial=_initial(project, source, folder),
-        train_ids=splits["train"]["ids"],
-        test_ids=splits["test"]["ids"],
-        train_metadata=splits["train"]["metadata"],
-        test_metadata=splits["test"]["metadata"],
-        train_display=splits["train"]["display"],
-        test_display=splits["test"]["display"],
+        train_ids=train.ids,
+        test_ids=test.ids,
+        train_metadata=train.metadata,
+        test_metadata=test.metadata,
+        train_display=train.display,
+        test_display=test.display,
         ensemble=[
             TrainedModel(project.resolve(trained.path), _checkpoints(project, trained.checkpoints, model))
             for trained in project.manifest.ensemble
         ],
     )
+
+
+def load_model(project: Project, source: TransformersSource) -> nn.Module:
+    """The model of a transformers project in evaluation mode; only what was trained requires gradients.
+
+    Raises:
+        ProjectError: the folder holds no trained classifier that can be loaded.
+    """
+    folder = project.resolve(source.model)
+    model = _model(folder, _kind(source))
+    _freeze(model, source.trained, folder)
+    return model
 
 
 def _checkpoints(project: Project, records: Sequence[CheckpointRecord], model: nn.Module) -> list[Checkpoint]:
@@ -106,6 +119,16 @@ def _auto(kind: str) -> Any:
     from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
     return AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
+
+
+def vocabulary_size(model: nn.Module) -> int | None:
+    """How many tokens a model knows; None where it does not say."""
+    try:
+        embeddings = cast(Any, model).get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    found = getattr(embeddings, "num_embeddings", None)
+    return found if isinstance(found, int) else None
 
 
 def _model(folder: Path, kind: str) -> nn.Module:
@@ -150,20 +173,24 @@ def _freeze(model: nn.Module, prefixes: list[str], folder: Path) -> None:
         )
 
 
-def _split(
-    table: pd.DataFrame, source: TransformersSource, file: Path, folder: Path, class_names: list[str]
-) -> dict[str, Any]:
+def _image_split(file: Path, source: TransformersSource, folder: Path, classes: ClassLabels) -> SplitData:
+    opened = open_table(file)
+    column = str(source.image_column)
+    opened.require([source.label_column, source.id_column, column])
+    table = read_table(file)
     if table.empty:
         raise ProjectError(f"'{file}' has no rows: give at least one example.")
-    labels = class_numbers(column(table, source.label_column, file), class_names, file)
-    used = {source.label_column, source.id_column, source.text_column, source.image_column}
-    metadata = {str(name): table[name].tolist() for name in table.columns if name not in used}
-    if source.image_column:
-        images = pictures_of(column(table, source.image_column, file), file)
-        dataset: Dataset[Any] = ImageDataset(pixel_values([image for image, _ in images], folder), labels)
-        display: list[Any] = [shown for _, shown in images]
-    else:
-        texts = [str(text) for text in column(table, source.text_column or "text", file)]
-        dataset = TextDataset(tokenized(texts, folder, source.max_tokens), labels)
-        display = texts
-    return {"dataset": dataset, "ids": ids(table, source, file), "metadata": metadata, "display": display}
+    labels = LabelColumn(file, source.label_column)
+    labels.add(table[source.label_column].tolist())
+    numbers = classes.numbers(labels, opened.class_names(source.label_column)).numbers.tolist()
+    images = pictures_of(table[column], file)
+    ids = None
+    if source.id_column is not None:
+        ids = ids_of(table[source.id_column].tolist(), file, source.id_column, 0)
+    used = {source.label_column, source.id_column, column}
+    return SplitData(
+        ImageDataset(pixel_values([image for image, _ in images], folder), numbers),
+        ids,
+        {name: table[name].tolist() for name in table.columns if name not in used},
+        [shown for _, shown in images],
+    )
