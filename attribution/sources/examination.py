@@ -24,27 +24,30 @@ from attribution.projects import Project, TransformersSource
 from attribution.sources.loading import load_task
 from attribution.sources.python_function import describe
 from attribution.sources.tables import Table, open_table
-from attribution.sources.tables.labels import ClassLabels, LabelColumn
+from attribution.sources.tables.labels import LabelColumn
 from attribution.sources.text_data import TextDataset, TextTokenizer
 from attribution.sources.text_rows import TextRows, UniqueIds, shown, text_rows
-from attribution.sources.transformers_folder import load_model, vocabulary_size
+from attribution.sources.text_split import SplitData
+from attribution.sources.transformers_folder import assembled_task, classes_of, load_model, vocabulary_size
 from attribution.task import Task
 
 SPLITS = ("train", "test")
 _TRIED_ROWS = 4
+_LISTED_CLASSES = 12
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some examples of a split, in its order: positions (n,), ids, labels (n,), and items as a dataset gives them.
+    """Some examples of a split, in its order: positions (n,), ids, labels (n,), and what people see of each.
 
-    Texts are tokenised; ``dataset[i]`` is ``(input, label)``.
+    ``dataset[i]`` is ``(input, label)`` as in the split's own dataset.
     """
 
     positions: np.ndarray
     ids: list[str]
     labels: np.ndarray
     dataset: Any
+    display: list[Any]
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -83,21 +86,39 @@ class SplitFacts:
     sample: Sample
     notes: list[str]
 
+    @property
+    def summary(self) -> str:
+        """One sentence: how many examples, and how many of each class."""
+        counts = [f"{count:,} {name}" for name, count in self.class_counts.items()]
+        listed = ", ".join(counts[:_LISTED_CLASSES]) + (", …" if len(counts) > _LISTED_CLASSES else "")
+        empty = f"; {self.empty_inputs:,} of the texts are empty" if self.empty_inputs else ""
+        words = "training" if self.split == "train" else "test"
+        return f"{self.rows:,} {words} examples: {listed}{empty}."
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What `examine` finds, and the project's task with the samples of texts as its data.
+
+    Of other kinds of data, which are loaded to look at them, the task is the whole one.
+    """
+
+    facts: dict[str, SplitFacts]
+    task: Task
+
 
 def examine(
     project: Project,
     *,
-    model: nn.Module | None = None,
     sample: int = 256,
     seed: int = 0,
     reporter: Reporter = SILENT,
-) -> dict[str, SplitFacts]:
-    """Facts of both splits, by ``"train"`` and ``"test"``.
+) -> Examination:
+    """Load the model and go through both tables once.
 
     Memory grows by a few numbers for each example of a table of texts. Other data are loaded as `load_task` does.
 
     Args:
-        model: the project's model where it is loaded already.
         sample: how many examples of each split to draw for `SplitFacts.sample`.
 
     Raises:
@@ -106,23 +127,17 @@ def examine(
     source = project.manifest.source
     if not isinstance(source, TransformersSource) or source.image_column is not None:
         reporter(0.0, "Loading the model and its data")
-        return facts_of_task(load_task(project), sample=sample, seed=seed)
-    if model is None:
-        reporter(0.0, "Loading the model")
-        model = load_model(project, source)
-    folder = project.resolve(source.model)
-    examiner = _Examiner(
-        source,
-        model,
-        ClassLabels.of(cast(Any, model).config),
-        TextTokenizer(folder, source.max_tokens, vocabulary_size(model)),
-        folder,
-    )
+        task = load_task(project)
+        return Examination(facts_of_task(task, sample=sample, seed=seed), task)
+    reporter(0.0, "Loading the model")
+    model = load_model(project, source)
+    examiner = _Examiner(source, model, project.resolve(source.model))
     found = {}
     for number, (split, name) in enumerate(zip(SPLITS, (source.train, source.test), strict=True)):
         share = reporter.share(0.2 + 0.4 * number, 0.6 + 0.4 * number)
         found[split] = examiner.examine(split, project.resolve(name), sample, seed, share)
-    return found
+    train, test = (_sampled(found[split].sample) for split in SPLITS)
+    return Examination(found, assembled_task(project, source, model, train, test))
 
 
 def facts_of_task(task: Task, *, sample: int = 256, seed: int = 0) -> dict[str, SplitFacts]:
@@ -133,18 +148,11 @@ def facts_of_task(task: Task, *, sample: int = 256, seed: int = 0) -> dict[str, 
 class _Examiner:
     """Goes through tables of texts with one model."""
 
-    def __init__(
-        self,
-        source: TransformersSource,
-        model: nn.Module,
-        classes: ClassLabels,
-        tokenizer: TextTokenizer,
-        folder: Path,
-    ) -> None:
+    def __init__(self, source: TransformersSource, model: nn.Module, folder: Path) -> None:
         self._source = source
         self._model = model
-        self._classes = classes
-        self._tokenizer = tokenizer
+        self._classes = classes_of(model)
+        self._tokenizer = TextTokenizer(folder, source.max_tokens, vocabulary_size(model))
         self._folder = folder
 
     def examine(self, split: str, file: Path, sample: int, seed: int, reporter: Reporter) -> SplitFacts:
@@ -170,7 +178,7 @@ class _Examiner:
             if not rows.start:
                 first = [
                     {"id": rows.id(row), "label": str(rows.labels[row]), "input": text}
-                    for row, text in enumerate(shown(rows, source)[:_TRIED_ROWS])
+                    for row, text in enumerate(shown(rows.texts, rows.pairs, source)[:_TRIED_ROWS])
                 ]
         if source.id_column is not None:
             unique.check(table, source.id_column)
@@ -202,7 +210,9 @@ class _Examiner:
         pairs = None if self._source.pair_column is None else [str(pair) for _, pair, _ in chosen]
         encoded = self._tokenizer(texts, pairs, file, 0)
         dataset = TextDataset(encoded, numbers[positions])
-        return Sample(positions, [example_id for _, _, example_id in chosen], numbers[positions], dataset)
+        ids = [example_id for _, _, example_id in chosen]
+        display = shown(texts, pairs, self._source)
+        return Sample(positions, ids, numbers[positions], dataset, display)
 
     def _try(self, table: Table, tried: _Tried) -> None:
         """Run the kept rows through the model, each for itself.
@@ -227,6 +237,10 @@ class _Examiner:
                     f"The model in '{self._folder}' gives NaN or infinity for '{table.file}' row {row + 1}: save sound "
                     "weights."
                 )
+
+
+def _sampled(sample: Sample) -> SplitData:
+    return SplitData(sample.dataset, sample.ids, {}, sample.display)
 
 
 class _Reservoir:
@@ -359,6 +373,7 @@ def _facts_of_split(task: Task, split: str, sample: int, seed: int) -> SplitFact
             [ids[position] for position in positions],
             labels[positions],
             [dataset[int(position)] for position in positions],
+            [] if display is None else [display[int(position)] for position in positions],
         ),
         notes=[],
     )

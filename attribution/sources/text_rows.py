@@ -74,12 +74,12 @@ def text_rows(table: Table, source: TransformersSource, *, rest: bool = False) -
         raise ProjectError(f"'{table.file}' has no rows: give at least one example.")
 
 
-def shown(rows: TextRows, source: TransformersSource) -> list[str]:
-    """The rows as people see them: the text, or both parts with the names of their columns."""
-    if rows.pairs is None:
-        return rows.texts
+def shown(texts: list[str], pairs: list[str] | None, source: TransformersSource) -> list[str]:
+    """Examples as people see them: the text, or both parts with the names of their columns."""
+    if pairs is None:
+        return texts
     first, second = source.text_column or USUAL_COLUMN, source.pair_column
-    return [f"{first}: {text}\n{second}: {pair}" for text, pair in zip(rows.texts, rows.pairs, strict=True)]
+    return [f"{first}: {text}\n{second}: {pair}" for text, pair in zip(texts, pairs, strict=True)]
 
 
 class UniqueIds:

@@ -44,7 +44,7 @@ def read_text_split(
     for rows in text_rows(table, source, rest=True):
         builder.append(tokenizer(rows.texts, rows.pairs, file, rows.start))
         labels.add(rows.labels)
-        display.extend(shown(rows, source))
+        display.extend(shown(rows.texts, rows.pairs, source))
         for name, values in rows.rest.items():
             metadata.setdefault(name, KeptColumn()).extend(values)
         if ids is not None and rows.ids is not None:

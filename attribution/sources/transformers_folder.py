@@ -36,19 +36,26 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
     """
     folder = project.resolve(source.model)
     model = load_model(project, source)
-    classes = ClassLabels.of(cast(Any, model).config)
+    classes = classes_of(model)
     files = [project.resolve(name) for name in (source.train, source.test)]
     if source.image_column:
         train, test = (_image_split(file, source, folder, classes) for file in files)
     else:
         tokenizer = TextTokenizer(folder, source.max_tokens, vocabulary_size(model))
         train, test = (read_text_split(file, source, classes, tokenizer) for file in files)
+    return assembled_task(project, source, model, train, test)
+
+
+def assembled_task(
+    project: Project, source: TransformersSource, model: nn.Module, train: SplitData, test: SplitData
+) -> Task:
+    """The task of a model and data with the training record of a project."""
     record = project.manifest.training
     return Task(
         model=model,
         train=train.dataset,
         test=test.dataset,
-        class_names=classes.names,
+        class_names=classes_of(model).names,
         checkpoints=_checkpoints(project, project.manifest.checkpoints, model),
         optimizer=record.optimizer,
         momentum=record.momentum,
@@ -59,7 +66,7 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         betas=record.betas,
         epsilon=record.epsilon,
         learning_rates=record.learning_rates,
-        initial=_initial(project, source, folder),
+        initial=_initial(project, source, project.resolve(source.model)),
         train_ids=train.ids,
         test_ids=test.ids,
         train_metadata=train.metadata,
@@ -119,6 +126,11 @@ def _auto(kind: str) -> Any:
     from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
     return AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
+
+
+def classes_of(model: nn.Module) -> ClassLabels:
+    """The classes of a transformers model, as its config names them."""
+    return ClassLabels.of(cast(Any, model).config)
 
 
 def vocabulary_size(model: nn.Module) -> int | None:
