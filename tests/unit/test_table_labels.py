@@ -109,6 +109,15 @@ def test_names_that_the_table_keeps_for_its_numbers_are_honoured() -> None:
         numbers([0, -1], MOODS, stored=["negative", "positive"])
 
 
+def test_both_splits_mean_the_same_by_a_label_that_is_a_name_and_a_number() -> None:
+    by_number, by_name = ClassLabels(STARS), ClassLabels(STARS)
+    assert by_number.numbers(column_of([0, 1])).numbers.tolist() == [0, 1]
+    assert by_number.numbers(column_of([1, 2])).numbers.tolist() == [1, 2]
+    assert by_name.numbers(column_of([1, 2])).numbers.tolist() == [0, 1]
+    with pytest.raises(ProjectError, match="row 1 has the label '0'"):
+        by_name.numbers(column_of([0, 1]))
+
+
 def test_what_could_surprise_is_said() -> None:
     assert "'Positive' is the model's 'POSITIVE'" in notes(["Positive"], MOODS)
     assert "read as class names, not numbers: '1' is class 0" in notes([1, 3], STARS)
@@ -122,7 +131,7 @@ def test_what_could_surprise_is_said() -> None:
 @pytest.mark.parametrize(
     ("labels", "names", "sentence"),
     [
-        (["POSITIVE", "meh"], MOODS, r"row 2 has the label 'meh' in column 'label'.*classes are 'NEGATIVE', 'POSITIVE'"),
+        (["POSITIVE", "meh"], MOODS, r"row 2 has the label 'meh' in column 'label'.*are 'NEGATIVE', 'POSITIVE'"),
         (["POSITIV"], MOODS, r"did you mean 'POSITIVE'\?"),
         ([0, 2], MOODS, "row 2 has the label '2'.*class numbers are 0 to 1"),
         ([1, 2], MOODS, "class numbers start at 0, so subtract 1 from each"),

@@ -25,7 +25,8 @@ NAMES = ["t.csv", "t.tsv", "t.jsonl", "t.parquet", "t.csv.gz", "t.jsonl.gz", "t.
 
 TRICKY = [
     "", " ", "NA", "null", "None", "nan", "007", "1.0", "TRUE", "=1+1", "a,b;c\td|e", 'say "hi"', '"', "'", "\n",
-    "a\r\nb", "\r", "\u2028", "\ufeff", "שלום", "\u202eabc", "\x07", "<b>", "**x**", "\\", "ÿ", "𝒳", "é", "#", " lead", "trail ",
+    "a\r\nb", "\r", "\u2028", "\ufeff", "שלום", "\u202eabc", "\x07", "<b>", "**x**", "\\", "ÿ", "𝒳", "é", "#",
+    " lead", "trail ",
 ]  # fmt: skip
 """Texts that readers like to turn into something else."""
 

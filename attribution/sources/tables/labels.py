@@ -6,7 +6,8 @@ How a label is read:
     LABEL_2      class 2, transformers' name for a class without one
     2, 2.0       class 2, text or number
     true, false  class 1 and 0 of a model with two classes
-Where the model's names are numbers themselves (star ratings, say), names go first, for the column as a whole.
+Where the model's names are numbers themselves (star ratings, say), a whole column is read as names if it can be, else
+as numbers, and every later one of the same model in the same way: both splits mean the same by a label.
 """
 
 from __future__ import annotations
@@ -116,6 +117,10 @@ class ClassLabels:
         self._loose: dict[str, set[int]] = {}
         for name, number in self._exact.items():
             self._loose.setdefault(_loosely(name), set()).add(number)
+        self._names_are_numbers = any(
+            _NUMBER.fullmatch(name) and name != str(number) for number, name in enumerate(self.names)
+        )
+        self._read_as_names: bool | None = None
         self._generic = all(_GENERIC.fullmatch(name) for name in self.names)
 
     @classmethod
@@ -136,23 +141,19 @@ class ClassLabels:
         """
         if stored is not None and all(_NUMBER.fullmatch(value) for value in column.values):
             return self._renamed(column, stored)
-        names_are_numbers = any(
-            _NUMBER.fullmatch(name) and name != str(n) for n, name in enumerate(self.names)
-        )
         by_name = [self._by_name(value) for value in column.values]
         by_number = [self._by_number(value) for value in column.values]
         notes = []
-        if names_are_numbers and None not in by_name:
-            found = by_name
-            notes = [
-                f"Labels of '{column.file}' are read as class names, not numbers: '{value}' is class {number}."
-                for value, number in zip(column.values, by_name, strict=True)
-                if value != str(number)
-            ][:1]
-        elif names_are_numbers and None not in by_number:
-            found = by_number
-        elif names_are_numbers:
-            found = by_name
+        if self._names_are_numbers:
+            if self._read_as_names is None:
+                self._read_as_names = None not in by_name or None in by_number
+            found = by_name if self._read_as_names else by_number
+            if self._read_as_names:
+                notes = [
+                    f"Labels of '{column.file}' are read as class names, not numbers: '{value}' is class {number}."
+                    for value, number in zip(column.values, by_name, strict=True)
+                    if number is not None and value != str(number)
+                ][:1]
         else:
             found = [
                 name if name is not None else number for name, number in zip(by_name, by_number, strict=True)
