@@ -115,7 +115,7 @@ def test_from_new_to_an_exported_fix(
     for row in (*answer["culprits"], *answer["helpers"]):
         assert row["label"] == given["label"][given["key"].index(row["id"])]
         assert row["input"] == shown(given, row["id"])
-    fix = json.loads(finished(tracefix, "fix", project, example, "--top", "4", "--json"))
+    fix = json.loads(finished(tracefix, "fix", project, example, "--top", "4", "--steps", "2", "--json"))
     finished(tracefix, "export", project, fix["fix_id"], "--output", tmp_path / "out")
     patched = BertForSequenceClassification.from_pretrained(tmp_path / "out").eval()
     with torch.no_grad():
