@@ -128,7 +128,14 @@ def new(
             "--model", metavar="DIR", help="A transformers checkpoint, or a Trainer's output folder."
         ),
     ] = None,
-    train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training table.")] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            "--train",
+            metavar="FILE",
+            help="Training table: CSV, TSV, JSON Lines, Parquet, or the folder of a saved dataset.",
+        ),
+    ] = None,
     test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help="Test table.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COL", help="Column with texts.")] = None,
     pair: Annotated[

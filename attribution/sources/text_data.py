@@ -7,7 +7,8 @@ list for each text of a large table.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
@@ -123,21 +124,38 @@ class TextDatasetBuilder:
         self._lengths: list[np.ndarray] = []
 
     def append(self, encoded: Mapping[str, Sequence[Sequence[int]]]) -> None:
-        """Take the next texts: rows of numbers by input name, the same names each time."""
+        """Take the next texts: rows of numbers by input name, the same names each time.
+
+        Raises:
+            ProjectError: there is no room for temporary files.
+        """
         rows = encoded["input_ids"]
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         self._lengths.append(lengths)
         total = int(lengths.sum())
         for name, values in encoded.items():
             flat = np.fromiter(chain.from_iterable(values), dtype=np.int64, count=total)
-            self._numbers.setdefault(name, _Numbers()).append(flat)
+            with _room():
+                self._numbers.setdefault(name, _Numbers()).append(flat)
 
     def close(self) -> tuple[dict[str, _Numbers], np.ndarray]:
         """The numbers of each input, and where each text begins (N + 1,)."""
-        for numbers in self._numbers.values():
-            numbers.close()
+        with _room():
+            for numbers in self._numbers.values():
+                numbers.close()
         lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
         return self._numbers, np.cumsum(lengths)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ProjectError(
+            f"The token numbers of the texts cannot be kept in '{tempfile.gettempdir()}' ({error.strerror or error}): "
+            "free some space there, or name another folder with TMPDIR."
+        ) from error
 
 
 class TextTokenizer:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from attribution.errors import ProjectError
@@ -67,6 +67,7 @@ def test_ways_to_write_a_label(labels: list[Any], names: list[str], expected: li
     assert numbers(labels, names) == expected
 
 
+@settings(deadline=None)
 @given(
     names=some.lists(
         some.text(min_size=1).filter(lambda n: n.strip() == n), min_size=2, max_size=5, unique=True
@@ -79,6 +80,7 @@ def test_the_name_of_a_class_is_always_that_class(names: list[str], data: some.D
     assert numbers([names[number] for number in chosen], names) == chosen
 
 
+@settings(deadline=None)
 @given(classes=some.integers(2, 30), data=some.data())
 def test_class_numbers_of_any_type_are_those_numbers(classes: int, data: some.DataObject) -> None:
     chosen = data.draw(some.lists(some.integers(0, classes - 1), min_size=1, max_size=9))

@@ -86,6 +86,7 @@ def test_text_rows_are_those_of_the_table(rows: list[tuple[str, str, str]], name
     assert [value for part in found for value in part.rest["more"]] == columns["more"]
 
 
+@settings(deadline=None)
 @given(
     some.lists(some.none() | some.integers(-9, 9) | some.floats(allow_nan=False) | texts, max_size=30),
     some.data(),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from attribution.errors import ProjectError
 from attribution.sources.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SEPARATORS = {".csv": None, ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = {".jsonl", ".ndjson", ".json"}
@@ -54,6 +56,8 @@ def read_table(file: Path) -> pd.DataFrame:
     Raises:
         ProjectError: as `open_table`.
     """
+    import pandas as pd
+
     table = open_table(file)
     columns: dict[str, list[object]] = {name: [] for name in table.columns}
     for part in table.batches():
