@@ -195,6 +195,16 @@ def test_ids_of_numbers_are_their_digits(tmp_path: Path) -> None:
     assert (rows.ids, rows.texts) == (["10", "9"], ["3.0", "4.5"])
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_a_batch_of_long_texts_has_few_rows(tmp_path: Path, name: str) -> None:
+    """Two thousand books at once would not fit in memory."""
+    texts = [f"{number:02}" * 450_000 for number in range(40)]
+    table = open_table(write(tmp_path, name, {"text": texts, "label": [0] * 40}))
+    parts = [part["text"] for part in table.batches(["text"])]
+    assert [text for part in parts for text in part] == texts
+    assert max(sum(map(len, part)) for part in parts) < 20e6
+
+
 LONG = "x" * 1_000_001
 
 DAMAGED: dict[str, tuple[str, bytes | dict[str, list[Any]], str]] = {
@@ -206,6 +216,8 @@ DAMAGED: dict[str, tuple[str, bytes | dict[str, list[Any]], str]] = {
     "a separator too many": ("t.csv", b"id,text,label\n1,a,0\n2,b,c,0\n", r"row 2 \(line 3\) has 4 fields.*commas"),
     "a field too few": ("t.tsv", b"id\ttext\tlabel\n1\ta\t0\n2\n", r"row 2 \(line 3\) has 1 fields"),
     "two columns of a name": ("t.csv", b"text,label,text\na,0,b\n", "two columns 'text'"),
+    "a text as header": ("t.csv", b"," * 20_000 + b"\n", "more than 10,000 columns"),
+    "keys for rows": ("t.jsonl", json.dumps({str(n): 0 for n in range(10_001)}).encode(), "more than 10,000 columns"),
     "NUL": ("t.csv", b"id,text,label\n1,a,0\n2,b\0c,0\n", "row 2 holds a NUL character in column 'text'"),
     "a column missing": ("t.csv", b"id,sentence,label\n1,a,0\n", "no column 'text': its columns are 'id', 'sentence'"),
     "no object": ("t.jsonl", b'{"text": "a", "label": 0, "id": 1}\n[1]\n', "line 2 is not a JSON object"),

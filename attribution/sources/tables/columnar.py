@@ -19,7 +19,14 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from attribution.errors import ProjectError
-from attribution.sources.tables.table import BATCH_ROWS, Columns, Table, checked_names, readable
+from attribution.sources.tables.table import (
+    BATCH_CHARACTERS,
+    BATCH_ROWS,
+    Columns,
+    Table,
+    checked_names,
+    readable,
+)
 
 STATE, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 _FEATURES = b"huggingface"
@@ -62,9 +69,16 @@ class ParquetTable(_ColumnarTable):
 
     def batches(self, names: Sequence[str] | None = None, size: int = BATCH_ROWS) -> Iterator[Columns]:
         wanted = self.columns if names is None else list(names)
+        rows = min(size, max(1, BATCH_CHARACTERS // self._row_bytes()))
         with readable(self.file):
-            for batch in self._stored.iter_batches(batch_size=size, columns=wanted, use_threads=False):
+            for batch in self._stored.iter_batches(batch_size=rows, columns=wanted, use_threads=False):
                 yield {name: batch.column(name).to_pylist() for name in wanted}
+
+    def _row_bytes(self) -> int:
+        """Bytes of a row on the average of the row group that has the longest."""
+        metadata = self._stored.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        return max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0) or 1
 
 
 class ArrowTable(_ColumnarTable):

@@ -16,6 +16,7 @@ from attribution.sources.tables.table import (
     Columns,
     Table,
     checked_names,
+    in_batches,
     readable,
 )
 
@@ -46,11 +47,11 @@ class DelimitedTable(Table):
         places = {name: self.columns.index(name) for name in (self.columns if names is None else names)}
         with readable(self.file), closing(self._records(self._separator)) as records:
             next(records, None)
-            rows = self._rows(records)
-            while part := list(islice(rows, size)):
+            for part in in_batches(self._rows(records), size):
                 yield {name: [row[place] for row in part] for name, place in places.items()}
 
-    def _rows(self, records: Iterator[tuple[int, list[str]]]) -> Iterator[list[str]]:
+    def _rows(self, records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+        """The fields of each row, with how long they are together."""
         width = len(self.columns)
         for number, (line, row) in enumerate(records, start=1):
             if len(row) != width:
@@ -58,7 +59,7 @@ class DelimitedTable(Table):
                     f"'{self.file}' row {number} (line {line}) has {len(row)} fields, the header {width}: put quotes "
                     f"around fields that hold {_SEPARATORS.get(self._separator, 'the separator')}."
                 )
-            yield row
+            yield sum(map(len, row)), row
 
     def _records(self, separator: str) -> Generator[tuple[int, list[str]], None, None]:
         """The header and the rows, each with the number of its last line; empty lines are none."""

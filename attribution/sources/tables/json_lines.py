@@ -12,9 +12,11 @@ from attribution.sources.tables.encoding import open_text, text_encoding
 from attribution.sources.tables.table import (
     BATCH_ROWS,
     LONGEST_FIELD,
+    MOST_COLUMNS,
     Columns,
     Table,
     checked_names,
+    in_batches,
     readable,
 )
 
@@ -33,9 +35,11 @@ class JsonLinesTable(Table):
             self._encoding = text_encoding(file)
             if self._encoding.note:
                 self.notes.append(self._encoding.note)
-            for row in self._rows():
+            for _, row in self._rows():
                 self._count += 1
                 names.update(dict.fromkeys(row))
+                if len(names) > MOST_COLUMNS:
+                    break
         self.columns = checked_names(list(names), file)
 
     def count(self) -> int:
@@ -43,17 +47,12 @@ class JsonLinesTable(Table):
 
     def batches(self, names: Sequence[str] | None = None, size: int = BATCH_ROWS) -> Iterator[Columns]:
         wanted = self.columns if names is None else list(names)
-        part: list[dict[str, Any]] = []
         with readable(self.file):
-            for row in self._rows():
-                part.append(row)
-                if len(part) == size:
-                    yield {name: [row.get(name) for row in part] for name in wanted}
-                    part = []
-            if part:
+            for part in in_batches(self._rows(), size):
                 yield {name: [row.get(name) for row in part] for name in wanted}
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The object of each line, with how long the line is."""
         number = 0
         with open_text(self.file, self._encoding, newline="\n") as stream:
             while line := stream.readline(_LONGEST_LINE + 1):
@@ -71,7 +70,7 @@ class JsonLinesTable(Table):
                     raise self._damaged(number, line, str(error)) from error
                 if not isinstance(row, dict):
                     raise self._damaged(number, line, f"it is a JSON {type(row).__name__}")
-                yield row
+                yield len(line), row
 
     def _damaged(self, number: int, line: str, reason: str) -> ProjectError:
         if number == 1 and line.lstrip().startswith("["):

@@ -6,14 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attribution.errors import ProjectError, TracefixError
+
+Row = TypeVar("Row")
 
 BATCH_ROWS = 2048
 
 LONGEST_FIELD = 1_000_000
 """Characters of one field. Whole books are shorter; more is a quote left open, or not a table of texts."""
+
+BATCH_CHARACTERS = 16 * LONGEST_FIELD
+"""A batch is closed early where its rows are this long together."""
+
+MOST_COLUMNS = 10_000
+"""More names than that are no columns, but a text taken for a header, or a key for each row."""
 
 Columns = dict[str, list[Any]]
 """Some rows: the values of each column, equally many. Missing values are None or a float that is NaN."""
@@ -34,7 +42,7 @@ class Table(ABC):
 
     @abstractmethod
     def batches(self, names: Sequence[str] | None = None, size: int = BATCH_ROWS) -> Iterator[Columns]:
-        """All rows in order, at most ``size`` at a time; only the columns of these names, or all.
+        """All rows in order, ``size`` at a time or fewer where they are long; the columns of these names, or all.
 
         Raises:
             ProjectError: the table is damaged, naming row or line.
@@ -70,10 +78,30 @@ def checked_names(names: Sequence[str], file: Path) -> list[str]:
     found = [str(name) or f"Unnamed: {number}" for number, name in enumerate(names)]
     if not found:
         raise ProjectError(f"'{file}' is empty: give a table with column names and rows.")
-    for number, name in enumerate(found):
-        if name in found[:number]:
+    if len(found) > MOST_COLUMNS:
+        raise ProjectError(
+            f"'{file}' has more than {MOST_COLUMNS:,} columns: give a table with one row per example and a header."
+        )
+    seen: set[str] = set()
+    for name in found:
+        if name in seen:
             raise ProjectError(f"'{file}' has two columns '{name}': rename or drop one of them.")
+        seen.add(name)
     return found
+
+
+def in_batches(rows: Iterable[tuple[int, Row]], size: int) -> Iterator[list[Row]]:
+    """Rows, each with its length in characters, in lists of at most ``size`` that hold no more than memory is for."""
+    part: list[Row] = []
+    held = 0
+    for length, row in rows:
+        part.append(row)
+        held += length
+        if len(part) == size or held > BATCH_CHARACTERS:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
 
 
 @contextmanager
