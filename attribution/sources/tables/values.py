@@ -30,6 +30,8 @@ def texts_of(values: Sequence[Any], file: Path, column: str, start: int) -> list
     Raises:
         ProjectError: a value is no text, or one that cannot be shown or stored, naming the row.
     """
+    if all(type(value) is str for value in values) and not _problem_in(values):
+        return list(values)
     found = []
     for row, value in enumerate(values, start=start + 1):
         text = value if type(value) is str else _text(value, file, column, row)
@@ -74,15 +76,29 @@ def _text(value: Any, file: Path, column: str, row: int) -> str:
     )
 
 
+def _problem_in(texts: Sequence[str]) -> bool:
+    """Whether `_problem` may find something in one of the texts: asked of all at once, as most tables are sound."""
+    together = "".join(texts)
+    return "\0" in together or not _encodable(together) or any(len(text) > LONGEST_FIELD for text in texts)
+
+
+def _encodable(text: str) -> bool:
+    """Whether all of it are characters: JSON can hold halves of surrogate pairs, and Python keeps them."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _problem(text: str) -> tuple[str, str] | None:
     """What is wrong with a text that no model or page can be given, and what to do; None where nothing is."""
     if len(text) > LONGEST_FIELD:
         return f"holds a text of {len(text):,} characters", f"shorten it to {LONGEST_FIELD:,}"
     if "\0" in text:
         return "holds a NUL character", "remove it"
-    if not text.isascii():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            return "holds half a surrogate pair, which is no character", "remove it"
+    if not _encodable(text):
+        return "holds half a surrogate pair, which is no character", "remove it"
     return None
