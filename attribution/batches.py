@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,7 +97,8 @@ def batches(
     if not order:
         return
     if isinstance(dataset[order[0]][0], dict):
-        lengths = {p: max(len(v) for v in dataset[p][0].values()) for p in order}
+        known = getattr(dataset, "lengths", None)  # texts of a table know theirs, which saves reading each
+        lengths = {p: max(len(v) for v in dataset[p][0].values()) for p in order} if known is None else known
         order = sorted(order, key=lambda position: lengths[position])
     for start in range(0, len(order), batch_size):
         yield batch_of(task, split, order[start : start + batch_size])
@@ -117,6 +119,8 @@ def labels_of(task: Task, split: str) -> Tensor:
     """Class numbers of a split, shape (N,)."""
     dataset = cast(Any, task.dataset(split))
     known = getattr(dataset, "labels", None)
+    if isinstance(known, np.ndarray):
+        return torch.from_numpy(known.astype(np.int64))
     values = known if known is not None else [dataset[position][1] for position in range(task.size(split))]
     return torch.as_tensor([int(value) for value in values])
 

@@ -128,9 +128,22 @@ def new(
             "--model", metavar="DIR", help="A transformers checkpoint, or a Trainer's output folder."
         ),
     ] = None,
-    train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training table.")] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            "--train",
+            metavar="FILE",
+            help="Training table: CSV, TSV, JSON Lines, Parquet, or the folder of a saved dataset.",
+        ),
+    ] = None,
     test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help="Test table.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COL", help="Column with texts.")] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            "--pair", metavar="COL", help="Column with the second part, where the model compares two."
+        ),
+    ] = None,
     image: Annotated[str | None, typer.Option("--image", metavar="COL", help="Column with pictures.")] = None,
     label: Annotated[str, typer.Option("--label", metavar="COL", help="Column with labels.")] = "label",
     checkpoints: Annotated[
@@ -169,7 +182,7 @@ def new(
 
     tables = {"--model": model, "--train": train, "--test": test}
     extra = {**tables, "--text": text, "--image": image, "--checkpoints": checkpoints, "--id": id_column}
-    extra |= {"--ensemble": ensemble, "--initial": initial}
+    extra |= {"--pair": pair, "--ensemble": ensemble, "--initial": initial}
     if task is not None:
         given = [option for option, value in extra.items() if value is not None]
         if given:
@@ -181,16 +194,19 @@ def new(
             raise UsageError(
                 f"{', '.join(missing)} missing: give --model, --train and --test, or --task alone."
             )
-        columns = Table(text=text, image=image, label=label, id=id_column)
+        columns = Table(text=text, pair=pair, image=image, label=label, id=id_column)
         manifest = from_tables(project, model, train, test, columns, checkpoints, ensemble)
         if initial is not None:
             manifest = started_from(manifest, project, initial)
     if after is not None:
         manifest = follows(manifest, project, after)
+    found: list[str] = []
     with working() as reporter:
         reporter(0.0, "Checking that it loads")
-        made = create(project, manifest)
+        made = create(project, manifest, reporter=reporter, tell=found.append)
         remember(made.directory)
+    for sentence in found:
+        print_line(sentence)
     summary = training_summary(manifest)
     if summary:
         print_line(summary)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
+from attribution.progress import SILENT, Reporter
 from attribution.projects import Project, create_project
 from attribution.projects.files import expanded
 from attribution.projects.manifest import FILE_NAME, FRESH, Manifest, TaskSource, TransformersSource
 from attribution.sources.checkpoint_list import CheckpointList, checkpoint_list, in_order, matching
 from attribution.sources.found_training import model_folder, record_ensemble, record_training
 from attribution.sources.python_function import split_name
+from attribution.sources.tables import open_table
 from attribution.sources.trainer_folder import checkpoint_folders
 
 USUAL_TEXT_COLUMNS = ("text", "sentence")
@@ -26,6 +28,7 @@ class Table:
     """Names of the columns of both tables; None where the user named none."""
 
     text: str | None = None
+    pair: str | None = None
     image: str | None = None
     label: str = "label"
     id: str | None = None
@@ -77,30 +80,34 @@ def from_tables(
     text, image = columns.text, columns.image
     if text is not None and image is not None:
         raise UsageError("--text and --image exclude each other: name the one column that the model reads.")
-    files = [_existing(train, "file"), _existing(test, "file")]
-    rows = []
-    for file in files:
-        present, count = _columns_and_rows(file)
-        rows.append(count)
+    if columns.pair is not None and image is not None:
+        raise UsageError("--pair is the second part of a text: leave it out beside --image.")
+    files = [_existing(train, "table"), _existing(test, "table")]
+    tables = [open_table(file) for file in files]
+    for table in tables:
         if text is None and image is None:
-            text, image = _guessed_input(present, file)
-        for column in (text, image, columns.label, columns.id):
-            if column is not None and column not in present:
-                raise ProjectError(f"'{file}' has no column '{column}': its columns are {_listed(present)}.")
+            text, image = _guessed_input(table.columns, table.file)
+        table.require((text, columns.pair, image, columns.label, columns.id))
+    if text is not None and text == columns.pair:
+        raise UsageError(
+            f"--text and --pair both name '{text}': name the two columns that the model compares."
+        )
+    examples = tables[0].count()
     source = TransformersSource(
         model=_recorded(folder, directory),
         train=_recorded(files[0], directory),
         test=_recorded(files[1], directory),
         text_column=text,
+        pair_column=columns.pair,
         image_column=image,
         label_column=columns.label,
         id_column=columns.id,
     )
     manifest = _manifest(directory, source)
     recorded = partial(_recorded, directory=directory)
-    record_training(manifest, folder, run, recorded, rows[0])
+    record_training(manifest, folder, run, recorded, examples)
     if ensemble is not None:
-        record_ensemble(manifest, matching(ensemble, "--ensemble"), recorded, rows[0])
+        record_ensemble(manifest, matching(ensemble, "--ensemble"), recorded, examples)
     return manifest
 
 
@@ -136,8 +143,19 @@ def started_from(manifest: Manifest, directory: Path, initial: str) -> Manifest:
     return manifest.model_copy(update={"source": source})
 
 
-def create(directory: Path, manifest: Manifest) -> Project:
-    """Load everything that the manifest names once, then write the project; on an error nothing is written.
+def create(
+    directory: Path,
+    manifest: Manifest,
+    *,
+    reporter: Reporter = SILENT,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Project:
+    """Check everything that the manifest names, then write the project; on an error nothing is written.
+
+    Tables of texts are gone through without being loaded, however large; anything else is loaded once.
+
+    Args:
+        tell: gets a sentence on each split of texts, and on how it was read where that could surprise.
 
     Raises:
         ProjectError: the directory already is a project, or the model, the data, a checkpoint or the function do not
@@ -153,7 +171,18 @@ def create(directory: Path, manifest: Manifest) -> Project:
     from attribution.sources import load_task
     from attribution.sources.checkpoint_files import check_checkpoints
 
-    check_checkpoints(load_task(Project(path, manifest)))
+    project = Project(path, manifest)
+    if isinstance(manifest.source, TransformersSource) and manifest.source.image_column is None:
+        from attribution.sources.examination import examine
+
+        examination = examine(project, reporter=reporter)
+        for facts in examination.facts.values():
+            for sentence in (facts.summary, *facts.notes):
+                tell(sentence)
+        task = examination.task
+    else:
+        task = load_task(project)
+    check_checkpoints(task)
     return create_project(path, manifest)
 
 
@@ -163,10 +192,11 @@ def _manifest(directory: Path, source: TaskSource | TransformersSource) -> Manif
 
 
 def _existing(path: Path, kind: str) -> Path:
-    """The absolute path of something that must exist already."""
+    """The absolute path of something that must exist already; a table is a file, or a folder of a saved dataset."""
     found = expanded(path).absolute()
-    if not (found.is_dir() if kind == "folder" else found.is_file()):
-        raise NotFoundError(f"There is no {kind} '{path}': give an existing one.")
+    if not (found.is_dir() if kind == "folder" else found.is_file() or (kind == "table" and found.is_dir())):
+        named = "file" if kind == "table" else kind
+        raise NotFoundError(f"There is no {named} '{path}': give an existing one.")
     return found
 
 
@@ -195,13 +225,6 @@ def _check_defines(file: Path, function: str) -> None:
     if function not in functions and not bound_otherwise:
         known = f"it defines {_listed(functions)}" if functions else "it defines none"
         raise NotFoundError(f"'{file}' has no function '{function}': {known}.")
-
-
-def _columns_and_rows(file: Path) -> tuple[list[str], int]:
-    from attribution.sources.tables import read_table
-
-    table = read_table(file)
-    return [str(column) for column in table.columns], len(table)
 
 
 def _guessed_input(present: list[str], file: Path) -> tuple[str | None, str | None]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attribution.errors import NotFoundError, ProjectError
 from attribution.projects.files import expanded, is_file, is_folder
@@ -124,15 +124,34 @@ def found_table(given: str) -> FoundTable:
         NotFoundError: no such file.
         ProjectError: no table, or one without rows or columns.
     """
-    from attribution.sources.first_rows import first_rows
-
     path = expanded(given.strip()).absolute()
-    if not is_file(path):
-        raise NotFoundError(f"The file '{path}' does not exist on this machine: give a table.")
+    if not (is_file(path) or is_folder(path)):
+        raise NotFoundError(f"There is no '{path}' on this machine: give a table.")
     rows, complete = first_rows(path, LOOKED_AT)
     if not len(rows):
         raise ProjectError(f"'{path}' has no rows: give at least one example.")
     return FoundTable(path, rows, complete)
+
+
+def first_rows(path: Path, count: int) -> tuple[pd.DataFrame, bool]:
+    """At most ``count`` rows of a table, and whether that is all of them.
+
+    Raises:
+        ProjectError: missing, of another kind, or damaged (as far as it was read).
+    """
+    import pandas as pd
+
+    from attribution.sources.tables import open_table
+
+    table = open_table(path)
+    values: dict[str, list[Any]] = {column: [] for column in table.columns}
+    for part in table.batches():
+        for column, more in part.items():
+            values[column] += more
+        if len(next(iter(values.values()))) > count:
+            break
+    rows = pd.DataFrame(values, dtype=object)
+    return rows.head(count), len(rows) <= count
 
 
 def found_checkpoints(folder: Path, model: Path, pattern: str) -> list[CheckpointRecord]:
@@ -206,14 +225,10 @@ def label_problem(counts: Sequence[LabelCount], classes: Sequence[str], column: 
 
 
 def _meaning(value: str, classes: Sequence[str]) -> str | None:
-    import pandas as pd
+    from attribution.sources.tables.labels import ClassLabels
 
-    from attribution.sources.tables import class_numbers
-
-    try:
-        return classes[class_numbers(pd.Series([value]), list(classes), Path())[0]]
-    except ProjectError:
-        return None
+    number = ClassLabels(classes).meaning(value)
+    return None if number is None else classes[number]
 
 
 def _named(columns: Sequence[str], what: str) -> str | None:

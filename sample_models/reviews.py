@@ -22,7 +22,7 @@ from attribution.frozen import build_in_memory
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Manifest, TrainingRecord, TransformersSource, create_project
 from attribution.sources.quiet import quiet_transformers
-from attribution.sources.transformers_folder import TextDataset
+from attribution.sources.text_data import TextDataset
 from attribution.task import Task
 from sample_models.minilm import minilm_folder
 from sample_models.placement import building

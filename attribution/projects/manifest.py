@@ -29,6 +29,8 @@ class TransformersSource(_Strict):
     train: str
     test: str
     text_column: str | None = None
+    pair_column: str | None = None
+    """The second part of each text, where the model compares two (a premise and a hypothesis)."""
     image_column: str | None = None
     label_column: str = "label"
     id_column: str | None = None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from attribution.errors import NotFoundError, ProjectError
 from attribution.projects.files import expanded, write_text
 from attribution.projects.history import History
-from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, read_manifest
+from attribution.projects.manifest import FILE_NAME, Manifest, TaskSource, TransformersSource, read_manifest
 from attribution.projects.stamps import unchanged
 
 if TYPE_CHECKING:
@@ -93,7 +93,11 @@ class Project:
         else:
             model = self.resolve(source.model)
             weights = sorted(model.glob("*.safetensors")) + sorted(model.glob("*.json"))
-            files = [*weights, self.resolve(source.train), self.resolve(source.test)]
+            files = [
+                *weights,
+                *_data_files(self.resolve(source.train)),
+                *_data_files(self.resolve(source.test)),
+            ]
         files += [self.resolve(trained.path) for trained in self.manifest.ensemble]
         for checkpoint in self.manifest.every_checkpoint():
             files += [self.resolve(path) for path in (checkpoint.path, checkpoint.second_moments) if path]
@@ -113,8 +117,11 @@ class Project:
 
         What training started from is left out: nothing that is prepared depends on it.
         """
+        left_out = {"initial"}
+        if isinstance(self.manifest.source, TransformersSource) and self.manifest.source.pair_column is None:
+            left_out.add("pair_column")  # projects of before there were pairs stay prepared
         said = self.manifest.model_dump_json(
-            include={"source", "checkpoints", "training", "ensemble"}, exclude={"source": {"initial"}}
+            include={"source", "checkpoints", "training", "ensemble"}, exclude={"source": left_out}
         )
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
@@ -269,6 +276,11 @@ class Project:
             }
             for example_id, row, example in zip(rows.index, rows.to_dict("records"), shown, strict=True)
         ]
+
+
+def _data_files(path: Path) -> list[Path]:
+    """The files of a split: its table, or all files of the folder that a dataset was saved in."""
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
 class _Tables:

@@ -5,73 +5,27 @@ Weights are read from safetensors only, and code that comes with a model is neve
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from attribution.display import PNG_MODES
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
 from attribution.projects.manifest import FRESH
+from attribution.sources.image_data import ImageDataset, pictures_of, pixel_values
 from attribution.sources.initial_weights import initial_weights_from
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
 from attribution.sources.recorded_checkpoints import recorded_checkpoints
-from attribution.sources.tables import class_numbers, column, ids, read_table
+from attribution.sources.tables import open_table, read_table
+from attribution.sources.tables.labels import ClassLabels, LabelColumn
+from attribution.sources.tables.values import ids_of
+from attribution.sources.text_data import TextTokenizer
+from attribution.sources.text_split import SplitData, read_text_split
 from attribution.task import Task, TrainedModel
-
-
-class TextDataset(Dataset[Any]):
-    """Tokenised texts: items ``({"input_ids": (T,), "attention_mask": (T,), ...}, label)``, not padded.
-
-    All texts lie in one tensor, text i in the columns ``offsets[i]`` to ``offsets[i + 1]``: through lists of numbers
-    the garbage collector would go again and again.
-
-    Args:
-        encoded: rows of numbers by input name, as a tokenizer gives them; each text is equally long in all inputs.
-        labels: class number of each text.
-    """
-
-    def __init__(self, encoded: Mapping[str, Sequence[Sequence[int]]], labels: list[int]) -> None:
-        self._names = list(encoded)
-        self._offsets = np.cumsum([0, *map(len, encoded["input_ids"])]).tolist()
-        self._values = torch.stack([self._flat(rows) for rows in encoded.values()])
-        self.labels = labels
-
-    def _flat(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        numbers = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=self._offsets[-1])
-        return torch.from_numpy(numbers)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
-        columns = self._values[:, self._offsets[position] : self._offsets[position + 1]]
-        return dict(zip(self._names, columns, strict=True)), self.labels[position]
-
-
-class ImageDataset(Dataset[Any]):
-    """Processed images: items ``({"pixel_values": (C, H, W)}, label)``."""
-
-    def __init__(self, pixel_values: Tensor, labels: list[int]) -> None:
-        self._pixel_values = pixel_values
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, position: int) -> tuple[dict[str, Tensor], int]:
-        return {"pixel_values": self._pixel_values[position]}, self.labels[position]
 
 
 def load_transformers_task(project: Project, source: TransformersSource) -> Task:
@@ -81,20 +35,27 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         ProjectError: the folder or a table is missing, damaged, or they do not fit each other.
     """
     folder = project.resolve(source.model)
-    model = _model(folder, _kind(source))
-    _freeze(model, source.trained, folder)
-    config = cast(Any, model).config
-    class_names = [str(config.id2label[number]) for number in range(config.num_labels)]
-    splits = {}
-    for split, name in (("train", source.train), ("test", source.test)):
-        file = project.resolve(name)
-        splits[split] = _split(read_table(file), source, file, folder, class_names)
+    model = load_model(project, source)
+    classes = classes_of(model)
+    files = [project.resolve(name) for name in (source.train, source.test)]
+    if source.image_column:
+        train, test = (_image_split(file, source, folder, classes) for file in files)
+    else:
+        tokenizer = TextTokenizer(folder, source.max_tokens, vocabulary_size(model))
+        train, test = (read_text_split(file, source, classes, tokenizer) for file in files)
+    return assembled_task(project, source, model, train, test)
+
+
+def assembled_task(
+    project: Project, source: TransformersSource, model: nn.Module, train: SplitData, test: SplitData
+) -> Task:
+    """The task of a model and data with the training record of a project."""
     record = project.manifest.training
     return Task(
         model=model,
-        train=splits["train"]["dataset"],
-        test=splits["test"]["dataset"],
-        class_names=class_names,
+        train=train.dataset,
+        test=test.dataset,
+        class_names=classes_of(model).names,
         checkpoints=recorded_checkpoints(project, project.manifest.checkpoints, model),
         optimizer=record.optimizer,
         momentum=record.momentum,
@@ -105,13 +66,13 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         betas=record.betas,
         epsilon=record.epsilon,
         learning_rates=record.learning_rates,
-        initial=_initial(project, source, folder),
-        train_ids=splits["train"]["ids"],
-        test_ids=splits["test"]["ids"],
-        train_metadata=splits["train"]["metadata"],
-        test_metadata=splits["test"]["metadata"],
-        train_display=splits["train"]["display"],
-        test_display=splits["test"]["display"],
+        initial=_initial(project, source, project.resolve(source.model)),
+        train_ids=train.ids,
+        test_ids=test.ids,
+        train_metadata=train.metadata,
+        test_metadata=test.metadata,
+        train_display=train.display,
+        test_display=test.display,
         ensemble=[
             TrainedModel(
                 project.resolve(trained.path), recorded_checkpoints(project, trained.checkpoints, model)
@@ -119,6 +80,18 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
             for trained in project.manifest.ensemble
         ],
     )
+
+
+def load_model(project: Project, source: TransformersSource) -> nn.Module:
+    """The model of a transformers project in evaluation mode; only what was trained requires gradients.
+
+    Raises:
+        ProjectError: the folder holds no trained classifier that can be loaded.
+    """
+    folder = project.resolve(source.model)
+    model = _model(folder, _kind(source))
+    _freeze(model, source.trained, folder)
+    return model
 
 
 def _initial(
@@ -139,6 +112,21 @@ def _auto(kind: str) -> Any:
     from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
 
     return AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
+
+
+def classes_of(model: nn.Module) -> ClassLabels:
+    """The classes of a transformers model, as its config names them."""
+    return ClassLabels.of(cast(Any, model).config)
+
+
+def vocabulary_size(model: nn.Module) -> int | None:
+    """How many tokens a model knows; None where it does not say."""
+    try:
+        embeddings = cast(Any, model).get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    found = getattr(embeddings, "num_embeddings", None)
+    return found if isinstance(found, int) else None
 
 
 def _model(folder: Path, kind: str) -> nn.Module:
@@ -183,74 +171,24 @@ def _freeze(model: nn.Module, prefixes: list[str], folder: Path) -> None:
         )
 
 
-def _split(
-    table: pd.DataFrame, source: TransformersSource, file: Path, folder: Path, class_names: list[str]
-) -> dict[str, Any]:
+def _image_split(file: Path, source: TransformersSource, folder: Path, classes: ClassLabels) -> SplitData:
+    opened = open_table(file)
+    column = str(source.image_column)
+    opened.require([source.label_column, source.id_column, column])
+    table = read_table(file)
     if table.empty:
         raise ProjectError(f"'{file}' has no rows: give at least one example.")
-    labels = class_numbers(column(table, source.label_column, file), class_names, file)
-    used = {source.label_column, source.id_column, source.text_column, source.image_column}
-    metadata = {str(name): table[name].tolist() for name in table.columns if name not in used}
-    if source.image_column:
-        images = _images(column(table, source.image_column, file), file)
-        dataset: Dataset[Any] = ImageDataset(_pixel_values([image for image, _ in images], folder), labels)
-        display: list[Any] = [shown for _, shown in images]
-    else:
-        texts = [str(text) for text in column(table, source.text_column or "text", file)]
-        dataset = TextDataset(_tokens(texts, folder, source.max_tokens), labels)
-        display = texts
-    return {"dataset": dataset, "ids": ids(table, source, file), "metadata": metadata, "display": display}
-
-
-def _tokens(texts: list[str], folder: Path, limit: int) -> Mapping[str, list[list[int]]]:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise ProjectError(
-            f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "
-            "tokenizer.save_pretrained(folder)."
-        ) from error
-    return cast(
-        Mapping[str, list[list[int]]], tokenizer(texts, truncation=True, max_length=limit, padding=False)
+    labels = LabelColumn(file, source.label_column)
+    labels.add(table[source.label_column].tolist())
+    numbers = classes.numbers(labels, opened.class_names(source.label_column)).numbers.tolist()
+    images = pictures_of(table[column], file)
+    ids = None
+    if source.id_column is not None:
+        ids = ids_of(table[source.id_column].tolist(), file, source.id_column, 0)
+    used = {source.label_column, source.id_column, column}
+    return SplitData(
+        ImageDataset(pixel_values([image for image, _ in images], folder), numbers),
+        ids,
+        {name: table[name].tolist() for name in table.columns if name not in used},
+        [shown for _, shown in images],
     )
-
-
-def _images(values: pd.Series, file: Path) -> list[tuple[Image.Image, Image.Image | bytes]]:
-    """Pictures for the model and for people: the latter as they are encoded, where a browser can show that."""
-    images: list[tuple[Image.Image, Image.Image | bytes]] = []
-    for row, value in enumerate(values):
-        content = value["bytes"] if isinstance(value, dict) else value  # datasets' Parquet keeps a struct
-        try:
-            picture = Image.open(
-                io.BytesIO(content) if isinstance(content, bytes) else file.parent / str(content)
-            )
-            picture.load()
-        except Exception as error:
-            raise ProjectError(
-                f"'{file}' row {row + 1} holds no readable image ({describe(error)}): mend or drop that row."
-            ) from error
-        encoded = isinstance(content, bytes) and picture.format == "PNG" and picture.mode in PNG_MODES
-        images.append((picture, content if encoded else picture))
-    return images
-
-
-def _pixel_values(images: list[Image.Image], folder: Path, chunk: int = 512) -> Tensor:
-    """Run the folder's image processor (its PIL version: torchvision is not needed)."""
-    from transformers import AutoImageProcessor
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-        parts = [
-            processor(images=images[start : start + chunk], return_tensors="pt")["pixel_values"]
-            for start in range(0, len(images), chunk)
-        ]
-    except Exception as error:
-        raise ProjectError(
-            f"The images cannot be processed as '{folder}' says ({describe(error)}): save the image processor beside "
-            "the model with processor.save_pretrained(folder)."
-        ) from error
-    return torch.cat(parts)

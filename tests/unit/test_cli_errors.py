@@ -89,6 +89,7 @@ def test_unknown_measurements_and_training_examples(tracefix: CommandLine, prepa
         ["new", "somewhere"],
         ["new", "somewhere", "--task", "task.py"],
         ["new", "somewhere", "--task", "task.py:build", "--text", "review"],
+        ["new", "somewhere", "--task", "task.py:build", "--pair", "reply"],
         ["new", "somewhere", "--model", "m", "--train", "t.csv"],
         ["--port", "70000"],
         ["--port", "8601", "methods"],

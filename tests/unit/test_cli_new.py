@@ -110,6 +110,28 @@ def test_tables_are_recorded_with_their_columns(tables: dict[str, Path], tmp_pat
     assert (source.text_column, source.image_column, source.label_column) == ("text", None, "label")
     assert source.id_column == "id"
     assert source.train == str(tables["train"])
+    assert source.pair_column is None
+    pairs = from_tables(tmp_path / "p", *tables.values(), Table(text="text", pair="id"), None).source
+    assert isinstance(pairs, TransformersSource)
+    assert (pairs.text_column, pairs.pair_column) == ("text", "id")
+
+
+def test_a_table_is_read_as_it_is_written(
+    tracefix: CommandLine, tables: dict[str, Path], tmp_path: Path
+) -> None:
+    """Semicolons, a byte-order mark, and capital letters in the suffix."""
+    german = tmp_path / "german.CSV"
+    german.write_text("\ufeffid;sentence;label\n1;gut, sehr gut;1\n", encoding="utf-8")
+    given = {**tables, "train": german, "test": german}
+    source = from_tables(tmp_path / "p", *given.values(), Table(id="id"), None).source
+    assert isinstance(source, TransformersSource)
+    assert (source.text_column, source.id_column) == ("sentence", "id")
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    options = [part for name, path in tables.items() for part in (f"--{name}", path)]
+    said = tracefix.refused("new", tmp_path / "p", *options, "--test", folder)
+    assert f"give one of them, for example {folder}/train" in said
 
 
 @pytest.mark.parametrize(
@@ -119,6 +141,9 @@ def test_tables_are_recorded_with_their_columns(tables: dict[str, Path], tmp_pat
         (["--text", "review"], 1, "no column 'review'"),
         (["--id", "key"], 1, "no column 'key'"),
         (["--text", "text", "--image", "text"], 2, "exclude each other"),
+        (["--image", "text", "--pair", "text"], 2, "second part of a text"),
+        (["--text", "text", "--pair", "text"], 2, "both name 'text'"),
+        (["--pair", "hypothesis"], 1, "no column 'hypothesis'"),
         (["--checkpoints", "/nowhere/*"], 1, "matches --checkpoints"),
         (["--train", "/nowhere/train.csv"], 1, "no file"),
         (["--model", "/nowhere"], 1, "no folder"),

@@ -11,11 +11,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from attribution.sources.first_rows import first_rows
 from attribution.sources.tables import read_table
 from dashboard.new_project import Table
 from dashboard.own_drafts import project_directory, suggested_name
-from dashboard.own_tables import FoundModel, FoundTable, found_model, guessed_columns, label_counts
+from dashboard.own_tables import (
+    FoundModel,
+    FoundTable,
+    first_rows,
+    found_model,
+    guessed_columns,
+    label_counts,
+)
 from dashboard.permissions import writing_refused
 from dashboard.views.table_preview import preview_rows, shown, thumbnail, visible
 

@@ -21,7 +21,8 @@ from attribution.batches import batch_of
 from attribution.errors import ProjectError
 from attribution.projects import Manifest, Project, TransformersSource
 from attribution.sources import load_task
-from attribution.sources.transformers_folder import TextDataset, _images
+from attribution.sources.image_data import pictures_of
+from attribution.sources.text_data import TextDataset, TextDatasetBuilder
 from tests.unit.tiny_models import WORDS, settled, small_bert, word_tokenizer
 
 TEXTS = ["good film", "not very good", "bad", "very very bad film", "film"]
@@ -118,6 +119,42 @@ def test_pictures_that_a_browser_shows_are_stored_as_they_are(tmp_path: Path, mo
     picture = Image.fromarray((np.arange(64).reshape(8, 8) * 4).astype(np.uint8)).convert(mode)
     encoded = io.BytesIO()
     picture.save(encoded, format="PNG", compress_level=1)
-    ((given, shown),) = _images(pd.Series([encoded.getvalue()]), tmp_path / "table.parquet")
+    ((given, shown),) = pictures_of(pd.Series([encoded.getvalue()]), tmp_path / "table.parquet")
     assert np.array_equal(np.asarray(given), np.asarray(picture))
     assert shown == encoded.getvalue() if kept else shown is given
+
+
+@pytest.mark.parametrize("held", [1, 3, 1000])
+def test_token_numbers_come_back_from_a_temporary_file(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    """In memory or mapped from disk; a mask that is one number for long, and then is not."""
+    monkeypatch.setattr("attribution.sources.text_data._IN_MEMORY", held)
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 5, 12).tolist()
+    rows = [random.integers(0, 30_000, length).tolist() for length in lengths]
+    masks = [[1] * length if place < 8 else [0] * length for place, length in enumerate(lengths)]
+    types = [[0] * length for length in lengths]
+    builder = TextDatasetBuilder()
+    for start in range(0, 12, 4):
+        part = slice(start, start + 4)
+        builder.append(
+            {"input_ids": rows[part], "attention_mask": masks[part], "token_type_ids": types[part]}
+        )
+    dataset = TextDataset.built(builder, range(12))
+    assert dataset.lengths.tolist() == lengths
+    for place, (inputs, label) in enumerate(dataset):
+        assert label == place and all(tensor.dtype == torch.int64 for tensor in inputs.values())
+        assert inputs["input_ids"].tolist() == rows[place]
+        assert inputs["attention_mask"].tolist() == masks[place]
+        assert inputs["token_type_ids"].tolist() == types[place]
+
+
+def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("attribution.sources.text_data._IN_MEMORY", 1)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(
+        ProjectError, match=r"cannot be kept in .* \(No space left on device\): free some space"
+    ):
+        TextDatasetBuilder().append({"input_ids": [[1, 2, 3]]})
