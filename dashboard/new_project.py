@@ -77,11 +77,14 @@ def from_tables(
     if columns.pair is not None and image is not None:
         raise UsageError("--pair is the second part of a text: leave it out beside --image.")
     files = [_existing(train, "table"), _existing(test, "table")]
+    ids = columns.id
     tables = [open_table(file) for file in files]
+    if ids is None and tables[0].own_ids == tables[1].own_ids:
+        ids = tables[0].own_ids
     for table in tables:
         if text is None and image is None:
             text, image = _guessed_input(table.columns, table.file)
-        table.require((text, columns.pair, image, columns.label, columns.id))
+        table.require((text, columns.pair, image, columns.label, ids))
     if text is not None and text == columns.pair:
         raise UsageError(
             f"--text and --pair both name '{text}': name the two columns that the model compares."
@@ -95,7 +98,7 @@ def from_tables(
         pair_column=columns.pair,
         image_column=image,
         label_column=columns.label,
-        id_column=columns.id,
+        id_column=ids,
     )
     manifest = _manifest(directory, source)
     recorded = partial(_recorded, directory=directory)
@@ -146,10 +149,10 @@ def create(
 ) -> Project:
     """Check everything that the manifest names, then write the project; on an error nothing is written.
 
-    Tables of texts are gone through without being loaded, however large; anything else is loaded once.
+    Tables of texts and pictures are gone through without being loaded, however large; anything else is loaded once.
 
     Args:
-        tell: gets a sentence on each split of texts, and on how it was read where that could surprise.
+        tell: gets a sentence on each split of a table or folder, and on how it was read where that could surprise.
 
     Raises:
         ProjectError: the directory already is a project, or the model, the data or the function do not load.
@@ -164,14 +167,16 @@ def create(
     from attribution.sources import load_task
 
     project = Project(path, manifest)
-    if isinstance(manifest.source, TransformersSource) and manifest.source.image_column is None:
+    if isinstance(manifest.source, TransformersSource):
         from attribution.sources.examination import examine
 
         for facts in examine(project, reporter=reporter).facts.values():
             for sentence in (facts.summary, *facts.notes):
                 tell(sentence)
     else:
-        load_task(project)
+        from attribution.trial import try_task
+
+        try_task(load_task(project), reporter)
     return create_project(path, manifest)
 
 

@@ -66,6 +66,13 @@ class LabelColumn:
                 self._known[key] = code
             self.codes.append(code)
 
+    def described(self, code: int) -> str:
+        """Where a label stands, for the beginning of a sentence."""
+        return (
+            f"'{self.file}' row {self.first_rows[code]} has the label '{_short(self.values[code])}' in column "
+            f"'{self.column}'"
+        )
+
     def _new(self, label: Any) -> int:
         row = len(self.codes) + 1
         text = str(label).strip()
@@ -221,8 +228,8 @@ class ClassLabels:
         return []
 
     def _unknown(self, column: LabelColumn, code: int) -> ProjectError:
-        value, row = column.values[code], column.first_rows[code]
-        start = f"'{column.file}' row {row} has the label '{_short(value)}' in column '{column.column}'"
+        value = column.values[code]
+        start = column.described(code)
         if value in self._conflicts:
             one, other = self._conflicts[value]
             return ProjectError(

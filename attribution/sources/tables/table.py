@@ -39,6 +39,8 @@ class Table(ABC):
     file: Path
     columns: list[str]
     notes: list[str]
+    own_ids: str | None = None
+    """The column with ids that such a table always has."""
 
     @abstractmethod
     def batches(self, names: Sequence[str] | None = None, size: int = BATCH_ROWS) -> Iterator[Columns]:
