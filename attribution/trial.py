@@ -11,6 +11,7 @@ from attribution.batches import batch_of, evaluation_copy, labels_of
 from attribution.errors import TracefixError, UsageError
 from attribution.progress import SILENT, Reporter
 from attribution.sources.image_data import ImageDataset
+from attribution.sources.python_function import describe
 from attribution.task import Task
 
 TRIED = 2
@@ -37,9 +38,8 @@ def try_task(task: Task, reporter: Reporter = SILENT) -> None:
         except TracefixError:
             raise
         except Exception as error:
-            text = str(error).strip().partition("\n")[0]
             raise UsageError(
-                f"The model does not take {name} ({type(error).__name__}: {text}): the datasets' items must be (input, "
+                f"The model does not take {name} ({describe(error)}): the datasets' items must be (input, "
                 "label), and the inputs what the model reads."
             ) from error
         check_logits(task, logits)
@@ -70,10 +70,9 @@ def check_labels(task: Task) -> None:
         try:
             labels = labels_of(task, split)
         except (TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
-            text = str(error).strip().partition("\n")[0]
             raise UsageError(
-                f"The labels of the {split} data, a {type(dataset).__name__}, cannot be read ({type(error).__name__}: "
-                f"{text}): its items must be (input, label), and labels class numbers."
+                f"The labels of the {split} data, of type {type(dataset).__name__}, cannot be read "
+                f"({describe(error)}): its items must be (input, label), and labels class numbers."
             ) from error
         wrong = torch.nonzero((labels < 0) | (labels >= len(task.class_names)))
         if len(wrong):

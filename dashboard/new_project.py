@@ -227,7 +227,7 @@ def _guessed_input(present: list[str], file: Path) -> tuple[str | None, str | No
     images = [column for column in USUAL_IMAGE_COLUMNS if column in present]
     if len(texts) + len(images) != 1:
         raise UsageError(
-            f"Which column of '{file}' does the model read? Say --text COL or --image COL; the columns are "
+            f"It is not clear which column of '{file}' the model reads: say --text COL or --image COL; the columns are "
             f"{_listed(present)}."
         )
     return (texts[0], None) if texts else (None, images[0])

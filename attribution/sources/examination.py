@@ -118,8 +118,8 @@ def examine(
 ) -> Examination:
     """Load the model and go through both tables once.
 
-    Memory grows by a few numbers for each example of a table of texts or pictures, each of which is read. Other data are
-    loaded as `load_task` does.
+    Memory grows by a few numbers for each text or picture, all of which are read. Other data are loaded as `load_task`
+    does.
 
     Args:
         sample: how many examples of each split to draw for `SplitFacts.sample`.

@@ -69,8 +69,8 @@ class Pictures:
         if value is None or value in ("", b"") or (isinstance(value, float) and math.isnan(value)):
             raise ProjectError(f"{self.name(row)} has no picture: give it one, or drop that row.")
         raise ProjectError(
-            f"{self.name(row)} holds a {type(value).__name__} where a picture should be: give the path of "
-            "a file, or its content."
+            f"{self.name(row)} holds a value of type {type(value).__name__} where a picture should be: give "
+            "the path of a file, or its content."
         )
 
     def __getitem__(self, row: int) -> Image.Image:
@@ -151,7 +151,9 @@ class ImageDataset(Dataset[Any]):
         processor: makes pixel values of them.
     """
 
-    def __init__(self, pictures: Pictures, labels: Sequence[int], processor: ImageProcessor) -> None:
+    def __init__(
+        self, pictures: Pictures, labels: Sequence[int] | np.ndarray, processor: ImageProcessor
+    ) -> None:
         self.pictures = pictures
         self.labels = labels
         self._processor = processor

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from attribution.errors import ProjectError
 from attribution.sources.limits import MAX_PIXELS
+from attribution.sources.python_function import first_sentence
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is read. Pillow knows more, some of it through other programs."""
@@ -130,4 +131,4 @@ def _converted(picture: Image.Image, mode: str, name: str) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return first_sentence(str(error)) or type(error).__name__

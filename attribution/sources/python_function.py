@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,10 @@ def load_function(name: str, directory: Path | None = None) -> Callable[..., Any
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a file that leaves the process must not end ours without a word
         raise ProjectError(
             f"'{path}' fails when run ({describe(error)}): mend the file and try again."
         ) from error
@@ -58,9 +62,15 @@ def load_function(name: str, directory: Path | None = None) -> Callable[..., Any
     return found  # type: ignore[no-any-return]
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """An exception in a few words."""
     if isinstance(error, SyntaxError):
         return f"syntax error in line {error.lineno}: {error.msg}"
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    text = first_sentence(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def first_sentence(text: str) -> str:
+    """How a message of a library begins, without its full stop: it becomes part of a sentence of ours."""
+    line = text.strip().partition("\n")[0]
+    return re.split(r"\. (?=[A-Z])", line, maxsplit=1)[0].strip().rstrip(".")

@@ -180,6 +180,12 @@ class TextTokenizer:
                 f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "
                 "tokenizer.save_pretrained(folder)."
             ) from error
+        if set(self._tokenizer.get_vocab()) <= set(self._tokenizer.all_special_tokens):
+            # transformers makes an empty one where the files are missing: every word would be unknown
+            raise ProjectError(
+                f"The tokenizer in '{folder}' knows no words, as if its files were missing: save it beside the model "
+                "with tokenizer.save_pretrained(folder)."
+            )
         self._folder = folder
         self._vocabulary = vocabulary
         self.limit = min(limit, self._tokenizer.model_max_length)

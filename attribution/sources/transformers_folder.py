@@ -88,6 +88,12 @@ def load_model(project: Project, source: TransformersSource) -> nn.Module:
     """
     folder = project.resolve(source.model)
     model = _model(folder, _kind(source))
+    outputs = cast(Any, model).config.num_labels
+    if outputs < 2:
+        raise ProjectError(
+            f"The model in '{folder}' has {outputs} output (num_labels in its config.json), as for regression: give "
+            "the folder of a classifier with at least two classes."
+        )
     _freeze(model, source.trained, folder)
     return model
 

@@ -62,7 +62,9 @@ class ClassFolders(Table):
                     f"'{_shown(entry.path)}' is in no class folder: move it into the sub-folder of its class."
                 )
             return
-        found = list(_files_below(entry, f"{entry.name}/", {os.path.realpath(self.file)}))
+        home = os.path.realpath(self.file)
+        _check_link(entry, home)
+        found = list(_files_below(entry, f"{entry.name}/", home, {home}))
         if not found:
             raise ProjectError(
                 f"The class folder '{_shown(entry.path)}' holds no pictures: fill or remove it."
@@ -88,21 +90,36 @@ class ClassFolders(Table):
 class FolderLabels(LabelColumn):
     """Names of class folders: messages name the folder."""
 
+    correction = "rename the folder or move it elsewhere"
+
     def described(self, code: int) -> str:
         folder = self.file / self.values[code]
         return f"The class folder '{folder}' is called '{self.values[code]}'"
 
 
-def _files_below(folder: os.DirEntry[str], prefix: str, above: set[str]) -> Iterator[str]:
+def _check_link(entry: os.DirEntry[str], home: str) -> None:
+    """Refuse what leads out of the folder."""
+    if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(home):
+        raise ProjectError(
+            f"'{_shown(entry.path)}' is a link that leads out of '{home}': put what it stands for there instead."
+        )
+
+
+def _files_below(folder: os.DirEntry[str], prefix: str, home: str, above: set[str]) -> Iterator[str]:
     """Paths of the files in a folder and the folders in it; ``above`` are those it lies in, links followed."""
     real = os.path.realpath(folder)
     if real in above:
         raise ProjectError(f"'{_shown(folder.path)}' links to a folder that it lies in: remove that link.")
     for entry in _visible(folder):
+        _check_link(entry, home)
         if entry.is_dir():
-            yield from _files_below(entry, f"{prefix}{entry.name}/", {*above, real})
-        else:
+            yield from _files_below(entry, f"{prefix}{entry.name}/", home, {*above, real})
+        elif entry.is_file():
             yield f"{prefix}{entry.name}"
+        else:
+            raise ProjectError(
+                f"'{_shown(entry.path)}' is a pipe, a device or a link to nothing, and no picture: remove it."
+            )
 
 
 def _visible(folder: os.DirEntry[str] | Path) -> list[os.DirEntry[str]]:

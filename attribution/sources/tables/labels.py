@@ -66,6 +66,9 @@ class LabelColumn:
                 self._known[key] = code
             self.codes.append(code)
 
+    correction = "correct the label, name another column with --label"
+    """What could be done about an unknown label."""
+
     def described(self, code: int) -> str:
         """Where a label stands, for the beginning of a sentence."""
         return (
@@ -261,7 +264,7 @@ class ClassLabels:
         near = difflib.get_close_matches(value.casefold(), list(folded), n=1)
         if near:
             return f"did you mean '{folded[near[0]]}'?"
-        return "correct the label, name another column with --label, or give the model that was trained on this data."
+        return f"{column.correction}, or give the model that was trained on this data."
 
 
 def _looked_up(found: Sequence[int | None], codes: array[int]) -> np.ndarray:
