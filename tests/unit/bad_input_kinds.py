@@ -213,7 +213,7 @@ def of_picture_data() -> Iterator[Kind]:
         picture_table("pipe", lambda p: os.mkfifo(p / "pipe")),
     )
     yield Kind(
-        "no pictures in the column", r"numbers.parquet' row 1 holds a int.*: give", pictures_that_are_numbers
+        "no pictures in the column", r"numbers.parquet' row 1 holds a value of type int.*: give", pictures_that_are_numbers
     )
     yield Kind(
         "a cut picture",
