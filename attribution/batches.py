@@ -106,7 +106,7 @@ def batches(
 
 def _differ_in_length(inputs: Any) -> bool:
     """Whether this is an input of named sequences; the lengths of others need not be looked at one by one."""
-    return isinstance(inputs, dict) and any(torch.as_tensor(value).dim() == 1 for value in inputs.values())
+    return isinstance(inputs, dict) and any(0 < torch.as_tensor(value).dim() < 3 for value in inputs.values())
 
 
 def gradient_batch_size(task: Task) -> int:

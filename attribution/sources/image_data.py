@@ -118,7 +118,7 @@ class ImageProcessor:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._processor = AutoImageProcessor.from_pretrained(
-                    folder, local_files_only=True, backend="pil"
+                    folder, local_files_only=True, trust_remote_code=False, backend="pil"
                 )
         except Exception as error:
             raise ProjectError(

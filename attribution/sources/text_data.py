@@ -174,7 +174,9 @@ class TextTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:
             raise ProjectError(
                 f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "

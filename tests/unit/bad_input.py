@@ -139,11 +139,23 @@ def config(**changes: object) -> Callable[[Path], Arguments]:
     return make
 
 
-def weights_by_pickle(place: Path) -> Arguments:
-    file = place / "model" / "model.safetensors"
-    torch.save(load_file(file), place / "model" / "pytorch_model.bin")
-    file.unlink()
+def harmful_pickle(file: Path) -> None:
+    """A pickle that would make the file ``harmed`` on being read."""
+    file.write_bytes(f"cos\nsystem\n(S'touch {file.parent}/harmed'\ntR.".encode())
+
+
+def pickled_weights(place: Path) -> Arguments:
+    (place / "model" / "model.safetensors").unlink()
+    harmful_pickle(place / "model" / "pytorch_model.bin")
     return of_texts(place)
+
+
+def own_code(place: Path) -> Arguments:
+    code = f"import pathlib\npathlib.Path({str(place / 'harmed')!r}).touch()\n"
+    for name in ("model", "config"):
+        (place / "model" / f"{name}_of_mine.py").write_text(code)
+    classes = {"AutoConfig": "config_of_mine.C", "AutoModelForSequenceClassification": "model_of_mine.M"}
+    return config(model_type="mine", auto_map=classes)(place)
 
 
 def other_weights(place: Path) -> Arguments:
@@ -266,8 +278,7 @@ def checkpoint(name: str, **tensors: torch.Tensor) -> Callable[[Path], Arguments
 
 def pickled_checkpoint(place: Path) -> Arguments:
     (place / "checkpoint-5").mkdir()
-    code = b"cos\nsystem\n(S'touch pwned'\ntR."
-    (place / "checkpoint-5" / "pytorch_model.bin").write_bytes(code)
+    harmful_pickle(place / "checkpoint-5" / "pytorch_model.bin")
     return of_texts(place, "--checkpoints", str(place / "checkpoint-5"))
 
 
