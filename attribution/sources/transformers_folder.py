@@ -161,6 +161,7 @@ def _model(folder: Path, kind: str) -> nn.Module:
                 folder,
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=False,  # None would ask the user, in the terminal
                 output_loading_info=True,
                 dtype=torch.float32,  # half precision is for storing: gradients need more
             )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import torch
-
 from tests.unit.bad_input import (
     NONE_TASK,
     ROWS,
@@ -320,11 +318,6 @@ def of_training() -> Iterator[Kind]:
         "no checkpoints",
         r"matches --checkpoints '.*': ",
         lambda p: of_texts(p, "--checkpoints", f"{p}/steps-*"),
-    )
-    yield Kind(
-        "a checkpoint of another model",
-        r"checkpoint-5.*: ",
-        checkpoint("checkpoint-5", weight=torch.zeros(2)),
     )
     yield Kind("a checkpoint without a step", r"last' has no step.*: call", checkpoint("last"))
     yield Kind("a checkpoint by pickle", r"checkpoint-5.*: ", pickled_checkpoint)

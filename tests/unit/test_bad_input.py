@@ -55,6 +55,21 @@ def test_what_is_right_is_taken(tracefix: CommandLine, place: Path, tmp_path: Pa
     assert (tmp_path / "p" / "project.json").is_file()
 
 
+def test_a_device_that_is_not_there_is_refused_before_anything_is_computed(
+    tracefix: CommandLine, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert tracefix("new", tmp_path / "p", *of_task(place, "task()")).status == 0
+    sentence = one_sentence(tracefix, 2, "prepare", tmp_path / "p", "--device", "cuda")
+    assert "cuda" in sentence.lower() and "cpu" in sentence
+    assert [file.name for file in (tmp_path / "p").iterdir()] == ["project.json"]
+
+
+def test_a_project_inside_a_file_cannot_be_made(tracefix: CommandLine, place: Path) -> None:
+    sentence = one_sentence(tracefix, 1, "new", place / "train.csv" / "p", *of_texts(place))
+    assert "train.csv" in sentence and "writable" in sentence
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_bad_input_gets_one_sentence_and_makes_no_project(
     tracefix: CommandLine, place: Path, tmp_path: Path, kind: Kind

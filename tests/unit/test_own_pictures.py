@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
-from attribution import Engine, Project
+from attribution import Project
 from attribution.batches import batches
-from attribution.display import THUMBNAIL_SIDE
-from attribution.errors import ProjectError
+from attribution.display import THUMBNAIL_SIDE, example_table
+from attribution.errors import Cancelled, ProjectError
 from attribution.progress import CancelToken, Reporter
 from attribution.projects import Manifest, TransformersSource
 from attribution.projects.stamps import stamp, unchanged
@@ -75,6 +75,19 @@ def test_from_new_to_export(tracefix: CommandLine, data_of: object, tmp_path: Pa
     )
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "out"))
     assert before.keys() == after.keys() and any(not torch.equal(before[k], after[k]) for k in before)
+    if data_of is class_folders:
+        check_what_is_shown(Project.open(project), tmp_path / "test")
+        noise(77).save(tmp_path / "train" / "cat" / "0.png")
+        assert not Project.open(project).prepared, "a picture has changed since"
+
+
+def check_what_is_shown(project: Project, folder: Path) -> None:
+    """People see the picture of the id."""
+    assert project.prepared
+    for path in ("cat/0.png", "owl/deep/3.png"):
+        content = base64.b64decode(project.example("test", path)["input"].split(",", 1)[1])
+        with Image.open(io.BytesIO(content)) as shown, Image.open(folder / path) as file:
+            assert np.array_equal(np.asarray(shown), np.asarray(file))
 
 
 def loaded(place: Path, train: str = "train", **columns: str) -> ImageDataset:
@@ -180,8 +193,6 @@ def test_pixels_are_kept_only_as_far_as_they_fit(
 
 
 def test_checking_stops_when_asked_to(tmp_path: Path) -> None:
-    from attribution.errors import Cancelled
-
     save_classifier(tmp_path / "model")
     save_class_folders(tmp_path / "train", 1)
     token = CancelToken()
@@ -212,8 +223,6 @@ def test_people_see_small_pictures(tmp_path: Path) -> None:
         model="model", train="train.parquet", test="train.parquet", image_column="image"
     )
     project = Project(tmp_path, Manifest(name="p", title="P", source=source))
-    from attribution.display import example_table
-
     table, kind = example_table(load_task(project), "train", Reporter())
     assert kind == "image"
     shown = [Image.open(io.BytesIO(content)) for content in table["image"]]
@@ -262,27 +271,3 @@ def test_a_folder_counts_as_changed_where_its_pictures_are(tmp_path: Path) -> No
     assert not unchanged(folder, before), "the same picture in another class"
     shutil.rmtree(folder)
     assert not unchanged(folder, before)
-
-
-def test_a_prepared_project_is_not_so_any_more_when_a_picture_changes(
-    tracefix: CommandLine, tmp_path: Path
-) -> None:
-    options = class_folders(tmp_path)
-    project = tmp_path / "project"
-    assert tracefix("new", project, "--model", tmp_path / "model", *options).status == 0
-    assert tracefix("prepare", project, "--device", "cpu").status == 0
-    assert Project.open(project).prepared
-    noise(77).save(tmp_path / "train" / "cat" / "0.png")
-    assert not Project.open(project).prepared
-
-
-def test_what_is_shown_is_the_picture_of_that_id(tracefix: CommandLine, tmp_path: Path) -> None:
-    options = class_folders(tmp_path)
-    project = tmp_path / "project"
-    assert tracefix("new", project, "--model", tmp_path / "model", *options).status == 0
-    assert tracefix("prepare", project, "--device", "cpu").status == 0
-    engine = Engine(Project.open(project), device="cpu")
-    for path in ("cat/0.png", "owl/deep/3.png"):
-        content = base64.b64decode(engine.project.example("test", path)["input"].split(",", 1)[1])
-        with Image.open(io.BytesIO(content)) as shown, Image.open(tmp_path / "test" / path) as file:
-            assert np.array_equal(np.asarray(shown), np.asarray(file))
