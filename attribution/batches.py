@@ -96,12 +96,17 @@ def batches(
     order = list(range(task.size(split))) if positions is None else [int(p) for p in positions]
     if not order:
         return
-    if isinstance(dataset[order[0]][0], dict):
+    if _differ_in_length(dataset[order[0]][0]):
         known = getattr(dataset, "lengths", None)  # texts of a table know theirs, which saves reading each
         lengths = {p: max(len(v) for v in dataset[p][0].values()) for p in order} if known is None else known
         order = sorted(order, key=lambda position: lengths[position])
     for start in range(0, len(order), batch_size):
         yield batch_of(task, split, order[start : start + batch_size])
+
+
+def _differ_in_length(inputs: Any) -> bool:
+    """Whether this is an input of named sequences; the lengths of others need not be looked at one by one."""
+    return isinstance(inputs, dict) and any(0 < torch.as_tensor(value).dim() < 3 for value in inputs.values())
 
 
 def gradient_batch_size(task: Task) -> int:

@@ -1,4 +1,4 @@
-"""What a person sees of an example: its text or its picture, stored as table columns."""
+"""What a person sees of an example: its text or a small picture, stored as table columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from attribution.task import Task
 PNG_MODES = ("L", "RGB", "RGBA")
 """Kinds of pictures that are stored as they are; others become RGB."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+THUMBNAIL_SIDE = 128
+"""Pixels of the longer side at most: the table of a large split stays small enough to be read whole."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def example_table(task: Task, split: str, reporter: Reporter) -> tuple[pd.DataFrame, str]:
@@ -65,9 +68,7 @@ def _stored(value: Any) -> tuple[str, Any]:
     if isinstance(value, Image.Image):
         return "image", _png(value)
     if isinstance(value, bytes):
-        if not value.startswith(_PNG_SIGNATURE):
-            raise UsageError("A display of bytes is not a PNG file: give the content of one, or a PIL image.")
-        return "image", value
+        return "image", _small_png(value)
     array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -89,7 +90,22 @@ def _guessed(inputs: Any) -> tuple[str, Any]:
     return "other", f"{tensor.numel()} numbers: {first}{', …' if tensor.numel() > 8 else ''}"
 
 
+def _small_png(content: bytes) -> bytes:
+    """A PNG file as it is, or made smaller."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            return content if max(image.size) <= THUMBNAIL_SIDE else _png(image)
+    except Exception as error:  # Pillow has its own classes for each kind of damage
+        raise UsageError(
+            "A display of bytes is not a PNG file: give the content of one, or a PIL image."
+        ) from error
+
+
 def _png(image: Image.Image) -> bytes:
+    shown = image if image.mode in PNG_MODES else image.convert("RGB")
+    if max(shown.size) > THUMBNAIL_SIDE:
+        shown = shown.copy()
+        shown.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    (image if image.mode in PNG_MODES else image.convert("RGB")).save(buffer, format="PNG")
+    shown.save(buffer, format="PNG")
     return buffer.getvalue()

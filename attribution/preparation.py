@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attribution import frozen
 from attribution.batches import gradient_batch_size, labels_of
@@ -23,7 +23,7 @@ from attribution.curvature import CurvatureStore
 from attribution.curvature.store import FITTED_ON
 from attribution.devices import check_precision, resolve_device
 from attribution.display import example_table
-from attribution.errors import MissingRequirementError, ProjectError, UsageError
+from attribution.errors import MissingRequirementError, ProjectError
 from attribution.held_out import store_held_out
 from attribution.index import GradientIndex, IndexBuilder, IndexPlan, plan_index
 from attribution.measurements import one_line
@@ -40,6 +40,7 @@ from attribution.representation import head_name
 from attribution.sources import load_task
 from attribution.task import Task
 from attribution.trajectory import Trajectory
+from attribution.trial import check_labels, check_logits
 from attribution.turnover import turnover_layers
 
 INDEX, FROZEN = "index", "frozen"
@@ -120,7 +121,7 @@ class _Preparation:
         report(0.0, "Loading the model and its data")
         sources = {name: stamp(file) for name, file in self._project.source_files().items()}
         task = load_task(self._project)
-        _check_labels(task)
+        check_labels(task)
         trajectory = Trajectory(task, self._device)
         model = trajectory.model_at(trajectory.final)
         covered = {p.number for p in (*trajectory.followed, *trajectory.traced, trajectory.final)}
@@ -246,7 +247,7 @@ class _Preparation:
             reporter=reporter,
             message=f"Predicting {task.size('test'):,} test examples",
         )
-        _check_classes(task, logits)
+        check_logits(task, logits)
         if representations is not None:
             with (
                 replacing(self._directory / "test_representations.npy") as temporary,
@@ -283,27 +284,6 @@ def _head(task: Task, model: nn.Module) -> tuple[str | None, str]:
         return head_name(task, model), ""
     except MissingRequirementError as error:
         return None, str(error)
-
-
-def _check_labels(task: Task) -> None:
-    for split in ("train", "test"):
-        if task.size(split) == 0:
-            raise UsageError(f"The {split} data is empty: give at least one example.")
-        labels = labels_of(task, split)
-        wrong = torch.nonzero((labels < 0) | (labels >= len(task.class_names)))
-        if len(wrong):
-            position = int(wrong[0])
-            raise UsageError(
-                f"The {split} example '{task.ids(split)[position]}' has the label {int(labels[position])}: labels must "
-                f"be class numbers 0 to {len(task.class_names) - 1}."
-            )
-
-
-def _check_classes(task: Task, logits: Tensor) -> None:
-    if logits.dim() != 2 or logits.shape[1] != len(task.class_names):
-        raise UsageError(
-            f"The model gives {logits.shape[-1]} logits for {len(task.class_names)} class names: give one name each."
-        )
 
 
 def _write_table(table: pd.DataFrame, file: Path) -> None:

@@ -133,10 +133,10 @@ def new(
         typer.Option(
             "--train",
             metavar="FILE",
-            help="Training table: CSV, TSV, JSON Lines, Parquet, or the folder of a saved dataset.",
+            help="Training table: CSV, TSV, JSON Lines, Parquet, a saved dataset; or pictures in class folders.",
         ),
     ] = None,
-    test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help="Test table.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help="Test table or folder.")] = None,
     text: Annotated[str | None, typer.Option("--text", metavar="COL", help="Column with texts.")] = None,
     pair: Annotated[
         str | None,

@@ -29,6 +29,7 @@ from rich.text import Text
 
 from attribution.errors import NumericalError
 from attribution.progress import CancelToken, ProgressCallback, Reporter
+from dashboard.views.inert import visible
 
 PIPE_WIDTH = 160
 """Columns of a table that goes into a file or a pipe."""
@@ -70,9 +71,9 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
-def print_line(text: str | Text) -> None:
-    """Write a sentence to stdout; text of the user's own data is never read as markup."""
-    _output().print(text, markup=False, highlight=False, soft_wrap=True)
+def print_line(text: str) -> None:
+    """Write a sentence to stdout; nothing in it is read as markup, or can steer the terminal."""
+    _output().print(visible(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_table(
@@ -87,7 +88,7 @@ def print_table(
 
     ``right`` names the columns aligned to the right, ``wrapped`` those that may take several lines beside the last.
     """
-    table = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
+    table = Table(title=Text(visible(title), style="bold"), title_justify="left", header_style="bold")
     for column in columns:
         folded = column == columns[-1] or column in wrapped
         table.add_column(
@@ -97,13 +98,13 @@ def print_table(
             overflow="fold" if folded else "ellipsis",
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     _output().print(table)
 
 
 def print_error(message: str, kind: str = "Error") -> None:
     """Write one line to stderr."""
-    line = Text.assemble((f"{kind}: ", "bold red"), " ".join(message.split()))
+    line = Text.assemble((f"{kind}: ", "bold red"), visible(" ".join(message.split())))
     Console(stderr=True).print(line, soft_wrap=True, highlight=False)
 
 
@@ -196,7 +197,7 @@ class _Bar:
         if not self._started:
             self._progress.start()
             self._started = True
-        self._progress.update(self._task, completed=fraction, description=message)
+        self._progress.update(self._task, completed=fraction, description=visible(message))
 
     def close(self) -> None:
         if self._started:
@@ -218,7 +219,7 @@ class _Lines:
             return
         left = (now - self._started) * (1 - fraction) / fraction if fraction > 0.05 else 0.0
         remaining = f", about {left:.0f} s left" if left >= 5 else ""
-        sys.stderr.write(f"{message} ({fraction:.0%}{remaining})\n")
+        sys.stderr.write(f"{visible(message)} ({fraction:.0%}{remaining})\n")
         sys.stderr.flush()
         self._kind, self._written = kind, now
 

@@ -83,11 +83,14 @@ def from_tables(
     if columns.pair is not None and image is not None:
         raise UsageError("--pair is the second part of a text: leave it out beside --image.")
     files = [_existing(train, "table"), _existing(test, "table")]
+    ids = columns.id
     tables = [open_table(file) for file in files]
+    if ids is None and tables[0].own_ids == tables[1].own_ids:
+        ids = tables[0].own_ids
     for table in tables:
         if text is None and image is None:
             text, image = _guessed_input(table.columns, table.file)
-        table.require((text, columns.pair, image, columns.label, columns.id))
+        table.require((text, columns.pair, image, columns.label, ids))
     if text is not None and text == columns.pair:
         raise UsageError(
             f"--text and --pair both name '{text}': name the two columns that the model compares."
@@ -101,7 +104,7 @@ def from_tables(
         pair_column=columns.pair,
         image_column=image,
         label_column=columns.label,
-        id_column=columns.id,
+        id_column=ids,
     )
     manifest = _manifest(directory, source)
     recorded = partial(_recorded, directory=directory)
@@ -152,10 +155,10 @@ def create(
 ) -> Project:
     """Check everything that the manifest names, then write the project; on an error nothing is written.
 
-    Tables of texts are gone through without being loaded, however large; anything else is loaded once.
+    Tables of texts and pictures are gone through without being loaded, however large; anything else is loaded once.
 
     Args:
-        tell: gets a sentence on each split of texts, and on how it was read where that could surprise.
+        tell: gets a sentence on each split of a table or folder, and on how it was read where that could surprise.
 
     Raises:
         ProjectError: the directory already is a project, or the model, the data, a checkpoint or the function do not
@@ -172,7 +175,7 @@ def create(
     from attribution.sources.checkpoint_files import check_checkpoints
 
     project = Project(path, manifest)
-    if isinstance(manifest.source, TransformersSource) and manifest.source.image_column is None:
+    if isinstance(manifest.source, TransformersSource):
         from attribution.sources.examination import examine
 
         examination = examine(project, reporter=reporter)
@@ -181,7 +184,10 @@ def create(
                 tell(sentence)
         task = examination.task
     else:
+        from attribution.trial import try_task
+
         task = load_task(project)
+        try_task(task, reporter)
     check_checkpoints(task)
     return create_project(path, manifest)
 
@@ -233,7 +239,7 @@ def _guessed_input(present: list[str], file: Path) -> tuple[str | None, str | No
     images = [column for column in USUAL_IMAGE_COLUMNS if column in present]
     if len(texts) + len(images) != 1:
         raise UsageError(
-            f"Which column of '{file}' does the model read? Say --text COL or --image COL; the columns are "
+            f"It is not clear which column of '{file}' the model reads: say --text COL or --image COL; the columns are "
             f"{_listed(present)}."
         )
     return (texts[0], None) if texts else (None, images[0])

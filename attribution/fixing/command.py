@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ EDITS_FILE = "edits.csv"
 
 COLUMNS = ("id", "action", "old label", "new label", "reason")
 """Of `EDITS_FILE`."""
+
+_FORMULA = "[=+\\-@\t\r\n＝＋－＠]"
+"""What a cell begins with that a spreadsheet may take for a formula and run (OWASP, "CSV Injection")."""
 
 
 def said_by_ids(fix: FixRecord) -> bool:
@@ -101,7 +105,7 @@ def read_edits(file: Path) -> list[Edit]:
 
 
 def _edit(file: Path, line: int, row: dict[str, str]) -> Edit:
-    train_id, action, label = (row.get(name) or "" for name in ("id", "action", "new label"))
+    train_id, action, label = (_as_written(row.get(name) or "") for name in ("id", "action", "new label"))
     if not train_id or action not in ("upweight", "relabel", "remove") or (action == "relabel" and not label):
         raise UsageError(
             f"'{file}' line {line} is no edit: give an id, an action (upweight, relabel or remove) and, to "
@@ -111,12 +115,15 @@ def _edit(file: Path, line: int, row: dict[str, str]) -> Edit:
 
 
 def edit_rows(fix: FixRecord, labels: Sequence[str], reasons: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of `EDITS_FILE`; ``labels`` are those the examples have now, both in the order of the edits."""
+    """Rows of `EDITS_FILE`; ``labels`` are those the examples have now, both in the order of the edits.
+
+    A cell that a spreadsheet would run has an apostrophe before it, which `read_edits` takes off again.
+    """
     return [
         dict(
             zip(
                 COLUMNS,
-                (edit.train_id, edit.action, old, _new_label(edit, old), reason),
+                map(_inert, (edit.train_id, edit.action, old, _new_label(edit, old), reason)),
                 strict=True,
             )
         )
@@ -128,3 +135,13 @@ def _new_label(edit: Edit, old: str) -> str:
     if edit.action == "remove":
         return ""
     return edit.label if edit.action == "relabel" and edit.label is not None else old
+
+
+def _inert(cell: str) -> str:
+    """A cell that no spreadsheet runs; one that looks like the result gets an apostrophe, too: so all come back."""
+    return f"'{cell}" if re.match(f"'*{_FORMULA}", cell) else cell
+
+
+def _as_written(cell: str) -> str:
+    """The cell that `_inert` was given."""
+    return cell[1:] if re.match(f"'+{_FORMULA}", cell) else cell

@@ -154,7 +154,8 @@ Test accuracy: {100 * fix.accuracy_before:.2f} % before, {100 * fix.accuracy_aft
 {_whole_stack(fix)}{exactness}
 
 Files
-  {EDITS_FILE}           what was done to which training example, and why
+  {EDITS_FILE}           what was done to which training example, and why (an apostrophe before = + - @ keeps
+                      spreadsheets from running a cell; it is not part of it)
   {WEIGHTS}   the patched weights
   fix.json            recipe and result, as recorded
 

@@ -279,8 +279,10 @@ class Project:
 
 
 def _data_files(path: Path) -> list[Path]:
-    """The files of a split: its table, or all files of the folder that a dataset was saved in."""
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    """What holds a split: its table, a folder of pictures, or all files of the folder that a dataset was saved in."""
+    if not (path / "state.json").is_file():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.is_file())
 
 
 class _Tables:

@@ -21,6 +21,7 @@ from attribution.batches import labels_of, stack_or_pad
 from attribution.errors import ProjectError
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project, TransformersSource
+from attribution.sources.image_data import ImageDataset
 from attribution.sources.loading import load_task
 from attribution.sources.python_function import describe
 from attribution.sources.tables import Table, open_table
@@ -30,6 +31,7 @@ from attribution.sources.text_rows import TextRows, UniqueIds, shown, text_rows
 from attribution.sources.text_split import SplitData
 from attribution.sources.transformers_folder import assembled_task, classes_of, load_model, vocabulary_size
 from attribution.task import Task
+from attribution.trial import try_task
 
 SPLITS = ("train", "test")
 _TRIED_ROWS = 4
@@ -116,7 +118,8 @@ def examine(
 ) -> Examination:
     """Load the model and go through both tables once.
 
-    Memory grows by a few numbers for each example of a table of texts. Other data are loaded as `load_task` does.
+    Memory grows by a few numbers for each text or picture, all of which are read. Other data are loaded as `load_task`
+    does.
 
     Args:
         sample: how many examples of each split to draw for `SplitFacts.sample`.
@@ -128,6 +131,7 @@ def examine(
     if not isinstance(source, TransformersSource) or source.image_column is not None:
         reporter(0.0, "Loading the model and its data")
         task = load_task(project)
+        try_task(task, reporter)
         return Examination(facts_of_task(task, sample=sample, seed=seed), task)
     reporter(0.0, "Loading the model")
     model = load_model(project, source)
@@ -357,7 +361,7 @@ def _facts_of_split(task: Task, split: str, sample: int, seed: int) -> SplitFact
         rows=size,
         class_counts=_counts(labels, task.class_names),
         labels=labels,
-        digests=None,
+        digests=dataset.digests if isinstance(dataset, ImageDataset) else None,
         empty_inputs=0,
         first_empty=None,
         first=[

@@ -31,7 +31,7 @@ def _from_function(project: Project, source: TaskSource) -> Task:
     try:
         with importing_beside(project.resolve(source.file)):  # where `build` itself imports something
             task = function(project.directory) if accepted else function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ProjectError(f"{name} fails ({describe(error)}): mend the function and try again.") from error
     if not isinstance(task, Task):
         raise ProjectError(f"{name} returned {type(task).__name__}: it must return an attribution.Task.")

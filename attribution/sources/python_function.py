@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,8 @@ def load_function(name: str, directory: Path | None = None) -> Callable[..., Any
     try:
         with importing_beside(path):
             spec.loader.exec_module(module)
-    except Exception as error:
+    # A file that leaves the process must not end ours without a word.
+    except (Exception, SystemExit) as error:
         raise ProjectError(
             f"'{path}' fails when run ({describe(error)}): mend the file and try again."
         ) from error
@@ -68,9 +70,15 @@ def importing_beside(file: Path) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """An exception in a few words."""
     if isinstance(error, SyntaxError):
         return f"syntax error in line {error.lineno}: {error.msg}"
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    text = first_sentence(str(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def first_sentence(text: str) -> str:
+    """How a message of a library begins, without its full stop: it becomes part of a sentence of ours."""
+    line = text.strip().partition("\n")[0]
+    return re.split(r"\. (?=[A-Z])", line, maxsplit=1)[0].strip().rstrip(".")

@@ -174,12 +174,20 @@ class TextTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:
             raise ProjectError(
                 f"The tokenizer in '{folder}' cannot be loaded ({describe(error)}): save it beside the model with "
                 "tokenizer.save_pretrained(folder)."
             ) from error
+        if set(self._tokenizer.get_vocab()) <= set(self._tokenizer.all_special_tokens):
+            # transformers makes an empty one where the files are missing: every word would be unknown
+            raise ProjectError(
+                f"The tokenizer in '{folder}' knows no words, as if its files were missing: save it beside the model "
+                "with tokenizer.save_pretrained(folder)."
+            )
         self._folder = folder
         self._vocabulary = vocabulary
         self.limit = min(limit, self._tokenizer.model_max_length)

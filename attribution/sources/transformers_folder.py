@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
 from attribution.projects.manifest import FRESH
-from attribution.sources.image_data import ImageDataset, pictures_of, pixel_values
+from attribution.sources.image_data import ImageProcessor, picture_mode
+from attribution.sources.image_split import read_image_split
 from attribution.sources.initial_weights import initial_weights_from
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
 from attribution.sources.recorded_checkpoints import recorded_checkpoints
-from attribution.sources.tables import open_table, read_table
-from attribution.sources.tables.labels import ClassLabels, LabelColumn
-from attribution.sources.tables.values import ids_of
+from attribution.sources.tables.labels import ClassLabels
 from attribution.sources.text_data import TextTokenizer
 from attribution.sources.text_split import SplitData, read_text_split
 from attribution.task import Task, TrainedModel
@@ -39,7 +38,8 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
     classes = classes_of(model)
     files = [project.resolve(name) for name in (source.train, source.test)]
     if source.image_column:
-        train, test = (_image_split(file, source, folder, classes) for file in files)
+        mode, processor = picture_mode(cast(Any, model).config, folder), ImageProcessor(folder)
+        train, test = (read_image_split(file, source, classes, processor, mode) for file in files)
     else:
         tokenizer = TextTokenizer(folder, source.max_tokens, vocabulary_size(model))
         train, test = (read_text_split(file, source, classes, tokenizer) for file in files)
@@ -90,6 +90,12 @@ def load_model(project: Project, source: TransformersSource) -> nn.Module:
     """
     folder = project.resolve(source.model)
     model = _model(folder, _kind(source))
+    outputs = cast(Any, model).config.num_labels
+    if outputs < 2:
+        raise ProjectError(
+            f"The model in '{folder}' has {outputs} output (num_labels in its config.json), as for regression: give "
+            "the folder of a classifier with at least two classes."
+        )
     _freeze(model, source.trained, folder)
     return model
 
@@ -141,6 +147,7 @@ def _model(folder: Path, kind: str) -> nn.Module:
                 folder,
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=False,  # None would ask the user, in the terminal
                 output_loading_info=True,
                 dtype=torch.float32,  # half precision is for storing: gradients need more
             )
@@ -169,26 +176,3 @@ def _freeze(model: nn.Module, prefixes: list[str], folder: Path) -> None:
         raise ProjectError(
             f"No parameter of '{folder}' starts with {prefixes}: mend 'trained' in project.json."
         )
-
-
-def _image_split(file: Path, source: TransformersSource, folder: Path, classes: ClassLabels) -> SplitData:
-    opened = open_table(file)
-    column = str(source.image_column)
-    opened.require([source.label_column, source.id_column, column])
-    table = read_table(file)
-    if table.empty:
-        raise ProjectError(f"'{file}' has no rows: give at least one example.")
-    labels = LabelColumn(file, source.label_column)
-    labels.add(table[source.label_column].tolist())
-    numbers = classes.numbers(labels, opened.class_names(source.label_column)).numbers.tolist()
-    images = pictures_of(table[column], file)
-    ids = None
-    if source.id_column is not None:
-        ids = ids_of(table[source.id_column].tolist(), file, source.id_column, 0)
-    used = {source.label_column, source.id_column, column}
-    return SplitData(
-        ImageDataset(pixel_values([image for image, _ in images], folder), numbers),
-        ids,
-        {name: table[name].tolist() for name in table.columns if name not in used},
-        [shown for _, shown in images],
-    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from attribution.projects.records import CurvePoint
+from dashboard.report.escaping import escape
 from dashboard.views.accuracy import percent
 from dashboard.views.classes import shown_classes
 

@@ -5,12 +5,12 @@ Everything on it is inert: users' texts and class names are escaped, and the pag
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from attribution.explanation import Explanation
 from attribution.fixing import replay_command
 from attribution.projects import FixRecord, Project
+from dashboard.report.escaping import escape
 from dashboard.report.sections import belief, changes, cost, mistake, outcome, reasons
 from dashboard.views.accuracy import percent, points
 from dashboard.views.fixes import controls_sentence, harm_sentence, steps_sentence, subject

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from html import escape
 
 from PIL import Image
+
+from dashboard.report.escaping import escape
 
 EDGE = 160
 """Longest edge of a picture, in pixels; smaller ones are kept as they are."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 from attribution.explanation import Explanation
 from attribution.fixing import edit_reasons
 from attribution.projects import ControlRecord, FixRecord, Project, VerificationRecord
 from dashboard.report.drawing import bars, curve
+from dashboard.report.escaping import escape
 from dashboard.report.pictures import shown
 from dashboard.views.accuracy import percent, points
 from dashboard.views.fixes import accuracy_change, controls_sentence, verdict

@@ -270,7 +270,7 @@ def test_a_damaged_dataset_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"state\.json' is damaged"):
         open_table(folder)
     (folder / "state.json").unlink()
-    with pytest.raises(ProjectError, match="not a dataset saved with save_to_disk"):
+    with pytest.raises(ProjectError, match="nor a dataset saved with save_to_disk"):
         open_table(folder)
     (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     with pytest.raises(ProjectError, match=r"holds the splits 'train', 'test': give one.*d/train"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import io
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
-from PIL import Image
 from torch import nn
 from transformers.utils import logging
 
@@ -21,7 +19,6 @@ from attribution.batches import batch_of
 from attribution.errors import ProjectError
 from attribution.projects import Manifest, Project, TransformersSource
 from attribution.sources import load_task
-from attribution.sources.image_data import pictures_of
 from attribution.sources.text_data import TextDataset, TextDatasetBuilder
 from tests.unit.tiny_models import WORDS, settled, small_bert, word_tokenizer
 
@@ -112,16 +109,6 @@ def test_transformers_talks_as_before_afterwards(
         assert logging.is_progress_bar_enabled() == bars
     finally:
         (logging.enable_progress_bar if before else logging.disable_progress_bar)()
-
-
-@pytest.mark.parametrize(("mode", "kept"), [("L", True), ("RGB", True), ("P", False)])
-def test_pictures_that_a_browser_shows_are_stored_as_they_are(tmp_path: Path, mode: str, kept: bool) -> None:
-    picture = Image.fromarray((np.arange(64).reshape(8, 8) * 4).astype(np.uint8)).convert(mode)
-    encoded = io.BytesIO()
-    picture.save(encoded, format="PNG", compress_level=1)
-    ((given, shown),) = pictures_of(pd.Series([encoded.getvalue()]), tmp_path / "table.parquet")
-    assert np.array_equal(np.asarray(given), np.asarray(picture))
-    assert shown == encoded.getvalue() if kept else shown is given
 
 
 @pytest.mark.parametrize("held", [1, 3, 1000])

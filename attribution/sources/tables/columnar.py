@@ -6,7 +6,6 @@ names them in order, and ``dataset_info.json``. The library itself is not needed
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from attribution.errors import ProjectError
+from attribution.sources.limits import gunzipped
 from attribution.sources.tables.table import (
     BATCH_CHARACTERS,
     BATCH_ROWS,
@@ -180,7 +180,7 @@ def _record_batches(stream: pyarrow.NativeFile) -> tuple[pyarrow.Schema, Iterato
 def _unpacked(file: Path) -> IO[bytes]:
     """The content of a gzipped file as a temporary one, which goes when it is closed."""
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115
-    with gzip.open(file) as packed:
+    with gunzipped(file) as packed:
         shutil.copyfileobj(packed, unpacked, 1 << 20)
     unpacked.seek(0)
     return unpacked

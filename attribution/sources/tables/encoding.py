@@ -8,14 +8,14 @@ refused with the number of its line: replaced characters would reach the model.
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from attribution.errors import ProjectError
+from attribution.sources.limits import gunzipped
 
 _MARKS = (  # UTF-32's first: it begins like UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -47,7 +47,7 @@ def open_bytes(file: Path) -> BinaryIO:
     if first != _GZIP:
         return stream
     stream.close()
-    return cast(BinaryIO, gzip.open(file))
+    return gunzipped(file)
 
 
 def open_text(file: Path, encoding: Encoding, *, newline: str = "") -> io.TextIOWrapper:

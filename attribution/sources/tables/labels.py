@@ -66,6 +66,16 @@ class LabelColumn:
                 self._known[key] = code
             self.codes.append(code)
 
+    correction = "correct the label, name another column with --label"
+    """What could be done about an unknown label."""
+
+    def described(self, code: int) -> str:
+        """Where a label stands, for the beginning of a sentence."""
+        return (
+            f"'{self.file}' row {self.first_rows[code]} has the label '{_short(self.values[code])}' in column "
+            f"'{self.column}'"
+        )
+
     def _new(self, label: Any) -> int:
         row = len(self.codes) + 1
         text = str(label).strip()
@@ -229,8 +239,8 @@ class ClassLabels:
         return []
 
     def _unknown(self, column: LabelColumn, code: int) -> ProjectError:
-        value, row = column.values[code], column.first_rows[code]
-        start = f"'{column.file}' row {row} has the label '{_short(value)}' in column '{column.column}'"
+        value = column.values[code]
+        start = column.described(code)
         if value in self._conflicts:
             one, other = self._conflicts[value]
             return ProjectError(
@@ -262,7 +272,7 @@ class ClassLabels:
         near = difflib.get_close_matches(value.casefold(), list(folded), n=1)
         if near:
             return f"did you mean '{folded[near[0]]}'?"
-        return "correct the label, name another column with --label, or give the model that was trained on this data."
+        return f"{column.correction}, or give the model that was trained on this data."
 
 
 def _looked_up(found: Sequence[int | None], codes: array[int]) -> np.ndarray:

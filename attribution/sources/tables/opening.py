@@ -18,7 +18,8 @@ _ARROW = {".arrow", ".feather"}
 
 
 def open_table(file: Path) -> Table:
-    """Open a CSV, TSV, JSON Lines, Parquet or Arrow file (gzipped too, but Arrow), or a saved `datasets` folder.
+    """Open a CSV, TSV, JSON Lines, Parquet or Arrow file (gzipped too, but Arrow), a saved `datasets` folder, or a
+    folder of pictures with class sub-folders.
 
     Reads the names of the columns, and of text files everything once, for their encoding.
 
@@ -28,9 +29,10 @@ def open_table(file: Path) -> Table:
     suffixes = [suffix.lower() for suffix in file.suffixes]
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else (suffixes[-1] if suffixes else "")
     if file.is_dir():
-        from attribution.sources.tables.columnar import SavedDataset
+        from attribution.sources.tables.class_folders import ClassFolders
+        from attribution.sources.tables.columnar import SavedDataset, is_saved_dataset
 
-        return SavedDataset(file)
+        return SavedDataset(file) if is_saved_dataset(file) else ClassFolders(file)
     if kind in _SEPARATORS:
         from attribution.sources.tables.delimited import DelimitedTable
 

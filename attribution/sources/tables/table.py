@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attribution.errors import ProjectError, TracefixError
+from attribution.sources.python_function import first_sentence
 
 Row = TypeVar("Row")
 
@@ -39,6 +40,8 @@ class Table(ABC):
     file: Path
     columns: list[str]
     notes: list[str]
+    own_ids: str | None = None
+    """The column with ids that such a table always has."""
 
     @abstractmethod
     def batches(self, names: Sequence[str] | None = None, size: int = BATCH_ROWS) -> Iterator[Columns]:
@@ -118,5 +121,5 @@ def readable(file: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise ProjectError(f"There is no table '{file}': give an existing file.") from None
     except Exception as error:  # each reader has its own classes for damage
-        first = "".join(str(error).strip().splitlines()[:1]) or type(error).__name__
+        first = first_sentence(str(error)) or type(error).__name__
         raise ProjectError(f"'{file}' cannot be read as a table ({first}): mend or replace it.") from error
