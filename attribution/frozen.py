@@ -189,7 +189,7 @@ def skippable(task: Task, model: nn.Module, device: torch.device | str) -> list[
         while frozen < len(layers) and not any(p.requires_grad for p in layers[frozen].parameters()):
             frozen += 1
         skipped = [f"{name}.{number}" for number in range(frozen)]
-        if skipped and not _trained_before(model, skipped[0]) and _same(task, model, skipped, batch):
+        if skipped and _same(task, model, skipped, batch):
             width = _output(task, model, model.get_submodule(skipped[-1]), batch).shape[-1]
             tokens = sum(_token_count(task, split) for split in SPLITS)
             return skipped if tokens * width * 4 <= LARGEST else []
@@ -218,22 +218,13 @@ def _different_lengths(task: Task) -> list[int]:
     return [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
 
 
-def _trained_before(model: nn.Module, first_skipped: str) -> bool:
-    """Whether a trained parameter is defined before the layers (embeddings, say), which would feed them."""
-    for name, parameter in model.named_parameters():
-        if name.startswith(first_skipped + "."):
-            return False
-        if parameter.requires_grad:
-            return True
-    return False
-
-
 def _same(task: Task, model: nn.Module, skipped: list[str], batch: Batch) -> bool:
+    modules = [model.get_submodule(name) for name in skipped]
     with torch.no_grad():
-        expected = task.logits(model, batch.inputs)
-        states = _output(task, model, model.get_submodule(skipped[-1]), batch)
-        if not isinstance(states, Tensor) or states.dim() != 3:
+        plain, expected = _plain_states(task, model, modules, batch)
+        if not plain or _feels_training(task, model, modules[-1], batch):
             return False
+        states = _output(task, model, modules[-1], batch)
         lengths = _lengths(batch)
         for row, length in enumerate(lengths):
             states[row, length:] = 0  # what is stored has no padding
@@ -245,27 +236,48 @@ def _same(task: Task, model: nn.Module, skipped: list[str], batch: Batch) -> boo
     return bool((found - expected).abs().max() <= _SAME * expected.abs().max().clamp_min(1.0))
 
 
+def _plain_states(
+    task: Task, model: nn.Module, modules: Sequence[nn.Module], batch: Batch
+) -> tuple[bool, Tensor]:
+    """Whether each of the modules hands on nothing but one tensor (B, T, D), and the logits."""
+    outputs: list[Any] = []
+    handles = [module.register_forward_hook(lambda *call: outputs.append(call[2])) for module in modules]
+    try:
+        logits = task.logits(model, batch.inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return all(isinstance(output, Tensor) and output.dim() == 3 for output in outputs), logits
+
+
+def _feels_training(task: Task, model: nn.Module, last: nn.Module, batch: Batch) -> bool:
+    """Whether a trained parameter has a part in the states: a table of positions that all layers read, say."""
+    return _output(task, model, last, batch, gradients=True).requires_grad
+
+
 class _ReachedError(Exception):
     """Raised by a hook to leave the model once the wanted layer has run."""
 
 
-def _output(task: Task, model: nn.Module, module: nn.Module, batch: Batch) -> Tensor:
+def _output(
+    task: Task, model: nn.Module, module: nn.Module, batch: Batch, *, gradients: bool = False
+) -> Tensor:
     """Output of a module for a batch; the layers after it are not run."""
     kept: list[Any] = []
 
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        kept.append(output)
+        kept.append(output.clone() if isinstance(output, Tensor) else output)
         raise _ReachedError
 
     handle = module.register_forward_hook(hook)
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             task.logits(model, batch.inputs)
     except _ReachedError:
         pass
     finally:
         handle.remove()
-    return cast(Tensor, kept[0].clone() if isinstance(kept[0], Tensor) else kept[0])
+    return cast(Tensor, kept[0])
 
 
 def _lengths(batch: Batch) -> list[int]:

@@ -1,4 +1,8 @@
-"""The representation of an example: what the model's last linear layer reads."""
+"""The representation of an example: what the model's last linear layer reads.
+
+A decoder's head (GPT-2, say) reads every token, and its logits are those of one of them: the representation is what it
+reads there.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,10 @@ def head_name(task: Task, model: nn.Module) -> str:
     for name, output in outputs.items():
         if output.shape == logits.shape and torch.equal(output, logits):
             return name
+    for name, output in outputs.items():
+        tokens = output.dim() == 3 and output.shape[2:] == logits.shape[1:] and len(output) == len(logits)
+        if tokens and bool(_same_rows(output, logits).any(dim=1).all()):
+            return name
     raise MissingRequirementError(
         "The logits of this model do not come out of a Linear layer: name the layer that reads the representation "
         "with Task(representation=...)."
@@ -50,29 +58,50 @@ def _keep_output(outputs: dict[str, Tensor], name: str) -> Any:
     return hook
 
 
-class RepresentationRecorder:
-    """Within a ``with`` block, `take` gives the representations (B, D) of the latest forward pass.
+def _same_rows(outputs: Tensor, logits: Tensor) -> Tensor:
+    """Which tokens' outputs (B, T, C) are the logits (B, C): booleans (B, T)."""
+    return (outputs == logits.unsqueeze(1)).all(dim=2)
 
-    Passes under vmap, by which the general path of `GradientCapture` computes gradients, do not count: their tensors
-    must not be kept.
+
+class RepresentationRecorder:
+    """Within a ``with`` block, `take` gives the representations (B, D) of the first forward pass since the last take.
+
+    Passes that repeat it do not count: by those the general path of `GradientCapture` computes gradients, and tensors
+    under vmap must not be kept.
     """
 
     def __init__(self, model: nn.Module, head: str) -> None:
-        self._module = model.get_submodule(head)
+        self._model = model
+        self._head = model.get_submodule(head)
+        self._read: tuple[Tensor, Tensor] | None = None
         self._seen: Tensor | None = None
 
     def __enter__(self) -> RepresentationRecorder:
-        self._handle = self._module.register_forward_pre_hook(self._record)
+        self._handles = [
+            self._head.register_forward_hook(self._record),
+            self._model.register_forward_hook(self._finish),
+        ]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
-    def _record(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not torch._C._functorch.is_functorch_wrapped_tensor(args[0]):
-            self._seen = args[0].detach().flatten(1)
+    def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._seen is None and not torch._C._functorch.is_functorch_wrapped_tensor(args[0]):
+            self._read = args[0].detach(), output
+
+    def _finish(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._read is None:
+            return
+        (inputs, outputs), self._read = self._read, None
+        logits = output if isinstance(output, Tensor) else output.logits
+        if isinstance(outputs, Tensor) and inputs.dim() == outputs.dim() == logits.dim() + 1 == 3:
+            token = _same_rows(outputs, logits).int().argmax(dim=1)
+            inputs = inputs[torch.arange(len(inputs), device=inputs.device), token]
+        self._seen = inputs.flatten(1)
 
     def take(self) -> Tensor:
         """Representations (B, D); the next call needs another forward pass."""

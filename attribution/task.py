@@ -213,6 +213,11 @@ class Task:
     initial: Callable[[int], Mapping[str, Tensor]] | None = None
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
+    general_layers: dict[tuple[str, ...], frozenset[str]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Names of the layers that gradients are taken of by the general path, by the names of the trained parameters;
+    found out once (attribution.capture.trial)."""
 
     def __post_init__(self) -> None:
         self.class_names = [str(name) for name in self.class_names]

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.func import functional_call, grad, vmap
 
-from attribution.capture.gradients import BlockGradient, DenseGradient, joined
+from attribution.capture.calls import Call, captured, one_row_each, recorder, shared
+from attribution.capture.general import general_gradients
+from attribution.capture.gradients import BlockGradient, DenseGradient
 from attribution.capture.layers import EmbeddingLayer, Layer, layer_for
+from attribution.capture.trial import misfits, trial_batch
 from attribution.devices import autocast
 from attribution.errors import UsageError
 from attribution.finite import check_finite
@@ -52,18 +52,12 @@ class PerExampleGradients:
         return torch.stack([block.norm_squared() for block in self.blocks.values()]).sum(dim=0)
 
 
-@dataclass
-class _Call:
-    inputs: Tensor
-    version: int
-    edge: GradientEdge
-
-
 class GradientCapture:
     """Per-example gradients of a model's trained parameters.
 
-    Parameters that no known layer owns, and parameters shared between modules, are handled by ``torch.func``
-    (`fallback` names them); it is exact too, only slower.
+    Parameters that no known layer owns, and parameters shared between modules, take the general path
+    (`attribution.capture.general`; `fallback` names them); it is exact too, only slower. So do layers that turn out to
+    be used in another way than hooks can follow (`attribution.capture.trial`; `general` names them).
 
     Args:
         task: says how the model is called.
@@ -91,6 +85,22 @@ class GradientCapture:
                 covered.update(layer.parameter_names)
         self.fallback: list[str] = [name for name in trained if name not in covered]
         self._fallback_set = set(self.fallback)
+        self.general: frozenset[str] = frozenset()
+        self.general = self._tried(tuple(trained))
+
+    def _tried(self, trained: tuple[str, ...]) -> frozenset[str]:
+        """Names of the layers whose gradients hooks get wrong, found out on a few examples once for a task."""
+        known = self._task.general_layers
+        if trained in known:
+            return known[trained]
+        device = next(self.model.parameters()).device
+        batch = trial_batch(self._task).to(device)
+        logits, calls = self._forward(batch.inputs, len(batch), "fp32")
+        found = misfits(self.model, self.layers, logits, calls)
+        if found is None:
+            return frozenset()
+        known[trained] = found
+        return found
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -106,31 +116,22 @@ class GradientCapture:
         Raises:
             NumericalError: a value is NaN or infinite.
         """
-        calls: dict[str, list[_Call]] = {name: [] for name in self.layers}
-        handles = [
-            layer.module.register_forward_hook(_recorder(calls[name]), with_kwargs=True)
-            for name, layer in self.layers.items()
-        ]
-        handles += [
-            layer.module.register_forward_pre_hook(_one_row_each(len(labels)))
-            for layer in self.layers.values()
-            if isinstance(layer, EmbeddingLayer)
-        ]
-        try:
-            device = next(self.model.parameters()).device
-            with torch.enable_grad(), autocast(device, self._precision):
-                logits = self._task.logits(self.model, inputs).float()
-                values = value(logits, labels)
-        finally:
-            for handle in handles:
-                handle.remove()
+        logits, calls = self._forward(inputs, len(labels), self._precision)
+        with torch.enable_grad(), autocast(logits.device, self._precision):
+            values = value(logits, labels)
         check_finite(values, "The model's output")
+        followed = {name: layer for name, layer in self.layers.items() if name not in self.general}
+        unforeseen = shared(followed, calls, len(labels))
+        if unforeseen:  # with the few examples of the trial their number was that of the rows by chance
+            self.general |= unforeseen
+            followed = {name: layer for name, layer in followed.items() if name not in unforeseen}
         directions = None
-        if self.fallback:
+        if self.fallback or self.general:
             (directions,) = torch.autograd.grad(values.sum(), logits, retain_graph=True)
-        blocks = self._captured(calls, values)
+        blocks = captured(followed, calls, values)
         if directions is not None:
-            blocks |= self._functional(inputs, directions)
+            blocks |= self._general(inputs, directions)
+            blocks = {name: blocks[name] for name in (*self.layers, *self.fallback)}
         return PerExampleGradients(blocks, values.detach(), logits.detach())
 
     def by_parameter(self, gradients: PerExampleGradients) -> dict[str, Tensor]:
@@ -154,86 +155,36 @@ class GradientCapture:
             name: tensors[name].flatten(1) for name in self.fallback
         }
 
-    def _captured(self, calls: dict[str, list[_Call]], values: Tensor) -> dict[str, BlockGradient]:
-        used = [(name, call) for name, recorded in calls.items() for call in recorded]
-        if not used:
-            output_gradients: tuple[Tensor | None, ...] = ()
-        else:
-            output_gradients = torch.autograd.grad(
-                values.sum(), [call.edge for _, call in used], allow_unused=True
-            )
-        parts: dict[str, list[BlockGradient]] = {name: [] for name in self.layers}
-        for (name, call), output_gradient in zip(used, output_gradients, strict=True):
-            if output_gradient is None:
-                continue
-            if call.inputs._version != call.version:
-                raise UsageError(
-                    f"The input of layer '{name}' is changed in place after use: build the model with inplace=False."
-                )
-            if len(call.inputs) != len(values):
-                raise UsageError(
-                    f"Layer '{name}' gets {len(call.inputs)} rows for a batch of {len(values)} examples: "
-                    "the first dimension of every layer's input must be the example."
-                )
-            inputs = call.inputs.float() if call.inputs.is_floating_point() else call.inputs
-            parts[name].append(self.layers[name].gradient(inputs, output_gradient.float()))
-        return {
-            name: joined(found)
-            if found
-            else DenseGradient(values.new_zeros(len(values), *self.layers[name].shape))
-            for name, found in parts.items()
+    def _forward(self, inputs: Inputs, examples: int, precision: str) -> tuple[Tensor, dict[str, list[Call]]]:
+        """Logits (B, C) of a batch, and the runs of each layer that hooks follow."""
+        calls: dict[str, list[Call]] = {name: [] for name in self.layers if name not in self.general}
+        handles = [
+            self.layers[name].module.register_forward_hook(recorder(recorded), with_kwargs=True)
+            for name, recorded in calls.items()
+        ]
+        handles += [
+            self.layers[name].module.register_forward_pre_hook(one_row_each(examples))
+            for name in calls
+            if isinstance(self.layers[name], EmbeddingLayer)
+        ]
+        try:
+            device = next(self.model.parameters()).device
+            with torch.enable_grad(), autocast(device, precision):
+                return self._task.logits(self.model, inputs).float(), calls
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _general(self, inputs: Inputs, directions: Tensor) -> dict[str, BlockGradient]:
+        """Blocks of the parameters that hooks cannot follow."""
+        names = [*self.fallback, *(n for layer in self.general for n in self.layers[layer].parameter_names)]
+        found = general_gradients(self._task, self.model, names, inputs, directions)
+        blocks: dict[str, BlockGradient] = {
+            name: DenseGradient(found[name].flatten(1)) for name in self.fallback
         }
-
-    def _functional(self, inputs: Inputs, directions: Tensor) -> dict[str, BlockGradient]:
-        """Gradients of ``directions · logits`` (B, C), which are those of the values: one chain rule, any value."""
-        parameters = dict(self.model.named_parameters())
-        chosen = {name: parameters[name].detach() for name in self.fallback}
-        wrapper = CallAsTask(self._task, self.model)
-
-        def single(subset: dict[str, Tensor], one: Any, direction: Tensor) -> Tensor:
-            batch = {k: v.unsqueeze(0) for k, v in one.items()} if isinstance(one, dict) else one.unsqueeze(0)
-            renamed = {f"model.{name}": tensor for name, tensor in subset.items()}
-            logits = functional_call(wrapper, renamed, (batch,), tie_weights=True)
-            value: Tensor = (logits.squeeze(0) * direction).sum()
-            return value
-
-        rows = dict(inputs) if not isinstance(inputs, Tensor) else inputs
-        computed = vmap(grad(single), in_dims=(None, 0, 0))(chosen, rows, directions)
-        return {name: DenseGradient(tensor.detach().flatten(1)) for name, tensor in computed.items()}
-
-
-class CallAsTask(nn.Module):
-    """The model as a module that takes one batch and gives logits, for functional_call."""
-
-    def __init__(self, task: Task, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self._task = task
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        return self._task.logits(self.model, inputs)
-
-
-def _recorder(calls: list[_Call]) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        inputs = args[0] if args else next(iter(kwargs.values()))
-        if output.requires_grad:
-            # The edge, not the tensor: an in-place activation may replace the tensor's place in the graph.
-            calls.append(_Call(inputs.detach(), inputs._version, get_gradient_edge(output)))
-
-    return hook
-
-
-def _one_row_each(examples: int) -> Callable[..., Any]:
-    """Position embeddings are looked up once for the whole batch; one look-up per example keeps gradients apart."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> Any:
-        ids = args[0]
-        if ids.dim() < 2 or len(ids) != 1 or examples == 1:
-            return None
-        return (ids.expand(examples, *ids.shape[1:]), *args[1:])
-
-    return hook
+        return blocks | {
+            layer: DenseGradient(self.layers[layer].join(found)) for layer in sorted(self.general)
+        }
 
 
 def _owner_counts(model: nn.Module) -> dict[int, int]:

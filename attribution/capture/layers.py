@@ -27,6 +27,11 @@ class Layer:
 
     kinds: ClassVar[tuple[type[nn.Module], ...]] = ()
 
+    @property
+    def positional(self) -> bool:
+        """Whether it does the same at every position, so that all dimensions but the last may be positions."""
+        return False
+
     def __init__(self, name: str, module: nn.Module) -> None:
         self.name = name
         self.module = module
@@ -109,6 +114,10 @@ class LinearLayer(_MatrixLayer):
     kinds = (nn.Linear,)
 
     @property
+    def positional(self) -> bool:
+        return True
+
+    @property
     def shape(self) -> tuple[int, ...]:
         outputs, inputs = self._parameter("weight").shape
         return outputs, self._width(inputs)
@@ -119,6 +128,10 @@ class LinearLayer(_MatrixLayer):
 
 class TransposedLinearLayer(_MatrixLayer):
     """transformers' ``Conv1D`` (GPT-2): a linear layer that stores its weight as (inputs, outputs)."""
+
+    @property
+    def positional(self) -> bool:
+        return True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -232,6 +245,10 @@ class NormalizationLayer(Layer):
     kinds = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
 
     @property
+    def positional(self) -> bool:
+        return isinstance(self.module, nn.LayerNorm)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         weight = self.module.weight
         assert isinstance(weight, Tensor)
@@ -274,10 +291,47 @@ class NormalizationLayer(Layer):
         return torch.cat([tensors[name].flatten(1) for name in self.parameter_names], dim=1)
 
 
+class LastDimensionNorm(NormalizationLayer):
+    """Normalisation over the last dimension, of transformers' own classes: LayerNorm (DeBERTa) or root mean square."""
+
+    @property
+    def positional(self) -> bool:
+        return True
+
+    def _normalized(self, inputs: Tensor) -> Tensor:
+        module = self.module
+        epsilon = getattr(module, "variance_epsilon", None) or getattr(module, "eps", None)
+        size = inputs.shape[-1:]
+        if isinstance(getattr(module, "bias", None), Tensor):
+            return functional.layer_norm(inputs, size, eps=float(epsilon or 0.0))
+        return functional.rms_norm(inputs, size, eps=float(epsilon or 0.0))
+
+    def _reduced(self, values: Tensor) -> Tensor:
+        return values.reshape(len(values), -1, values.shape[-1]).sum(dim=1)
+
+
+class ChannelsFirstNorm(NormalizationLayer):
+    """A LayerNorm over the channels of pictures (B, C, H, W), as ConvNeXt has it."""
+
+    @property
+    def positional(self) -> bool:
+        return False
+
+    def gradient(self, inputs: Tensor, output_gradient: Tensor) -> BlockGradient:
+        return super().gradient(inputs.movedim(1, -1), output_gradient.movedim(1, -1))
+
+
 def layer_for(name: str, module: nn.Module) -> Layer | None:
-    """The layer class that knows this module, or None."""
-    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
+    """The layer class that seems to know this module, or None; `attribution.capture.trial` says whether it does."""
+    class_name = type(module).__name__
+    if class_name == "Conv1D" and hasattr(module, "nf"):
         return TransposedLinearLayer(name, module)
+    if isinstance(module, nn.LayerNorm) and hasattr(module, "data_format"):
+        first = module.data_format == "channels_first"
+        return ChannelsFirstNorm(name, module) if first else NormalizationLayer(name, module)
+    named = class_name.endswith(("RMSNorm", "LayerNorm")) and not isinstance(module, nn.LayerNorm)
+    if named and isinstance(weight := getattr(module, "weight", None), nn.Parameter) and weight.dim() == 1:
+        return LastDimensionNorm(name, module)
     if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1:
         return GroupedConvolutionLayer(name, module)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_mean is None:

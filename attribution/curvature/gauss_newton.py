@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attribution.batches import batches
 from attribution.capture import GradientCapture
-from attribution.capture.capture import CallAsTask
+from attribution.capture.general import CallAsTask
 from attribution.curvature.output_hessian import output_hessian
 from attribution.task import Task
 

@@ -28,8 +28,8 @@ def model_folder(given: Path, run: Sequence[CheckpointFile]) -> Path:
     Raises:
         ProjectError: there is no model in either.
     """
-    if (given / "config.json").is_file():
-        return given
+    if (given / "config.json").is_file() or (given / "adapter_config.json").is_file():
+        return given  # an adapter alone is no model: loading it says so
     folders = [file.path.parent for file in run]
     inside = [folder for folder in folders if folder.parent == given and (folder / "config.json").is_file()]
     if inside:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attribution.errors import ProjectError
+from attribution.sources.folder_weights import weight_files
 from attribution.sources.python_function import describe
 from attribution.sources.quiet import quiet_transformers
 
@@ -31,7 +32,7 @@ def initial_weights_from(
 
         source = folder if pretrained is None else pretrained
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             with quiet_transformers():
                 torch.manual_seed(seed)
                 if pretrained is None:
@@ -40,8 +41,10 @@ def initial_weights_from(
                     model = auto.from_pretrained(
                         pretrained,
                         config=config,
-                        use_safetensors=True,
+                        use_safetensors=weight_files(pretrained)[0].suffix == ".safetensors",
+                        weights_only=True,
                         local_files_only=True,
+                        trust_remote_code=False,
                         ignore_mismatched_sizes=True,  # a head for other classes is replaced by a new one
                         dtype=torch.float32,
                     )

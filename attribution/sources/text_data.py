@@ -7,11 +7,11 @@ list for each text of a large table.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -165,12 +165,19 @@ class TextTokenizer:
         folder: where it lies.
         limit: largest number of tokens; longer texts are cut, of a pair the longer part first.
         vocabulary: how many tokens the model knows; None where that is unknown.
+        inputs: whether the model takes an input of this name.
 
     Raises:
         ProjectError: the folder holds no readable tokenizer.
     """
 
-    def __init__(self, folder: Path, limit: int, vocabulary: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit: int,
+        vocabulary: int | None = None,
+        inputs: Callable[[str], bool] = lambda name: True,
+    ) -> None:
         from transformers import AutoTokenizer
 
         try:
@@ -190,6 +197,7 @@ class TextTokenizer:
             )
         self._folder = folder
         self._vocabulary = vocabulary
+        self._inputs = inputs
         self.limit = min(limit, self._tokenizer.model_max_length)
 
     def __call__(
@@ -215,4 +223,4 @@ class TextTokenizer:
                     f"The tokenizer in '{self._folder}' gives token {max(tokens)} for '{file}' row {row}, and the "
                     f"model knows {self._vocabulary}: put the tokenizer it was trained with into its folder."
                 )
-        return cast(Mapping[str, list[list[int]]], encoded)
+        return {name: rows for name, rows in encoded.items() if self._inputs(name)}

@@ -1,6 +1,6 @@
 """A `Task` from a transformers checkpoint folder and one table per split.
 
-Weights are read from safetensors only, and code that comes with a model is never run.
+Code that comes with a model is never run (`attribution.sources.model_folder`).
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
-from attribution.errors import ProjectError
 from attribution.projects import Project, TransformersSource
 from attribution.projects.manifest import FRESH
 from attribution.sources.image_data import ImageProcessor, picture_mode
 from attribution.sources.image_split import read_image_split
 from attribution.sources.initial_weights import initial_weights_from
-from attribution.sources.python_function import describe
-from attribution.sources.quiet import quiet_transformers
+from attribution.sources.model_folder import auto_class, freeze
+from attribution.sources.model_folder import load_model as model_in
 from attribution.sources.recorded_checkpoints import recorded_checkpoints
 from attribution.sources.tables.labels import ClassLabels
 from attribution.sources.text_data import TextTokenizer
+from attribution.sources.text_inputs import inputs_of, longest_text, padded_by, settle_padding
 from attribution.sources.text_split import SplitData, read_text_split
 from attribution.task import Task, TrainedModel
 
@@ -41,7 +40,8 @@ def load_transformers_task(project: Project, source: TransformersSource) -> Task
         mode, processor = picture_mode(cast(Any, model).config, folder), ImageProcessor(folder)
         train, test = (read_image_split(file, source, classes, processor, mode) for file in files)
     else:
-        tokenizer = TextTokenizer(folder, source.max_tokens, vocabulary_size(model))
+        limit = longest_text(model, source.max_tokens)
+        tokenizer = TextTokenizer(folder, limit, vocabulary_size(model), inputs_of(model))
         train, test = (read_text_split(file, source, classes, tokenizer) for file in files)
     return assembled_task(project, source, model, train, test)
 
@@ -51,6 +51,9 @@ def assembled_task(
 ) -> Task:
     """The task of a model and data with the training record of a project."""
     record = project.manifest.training
+    texts = _kind(source) == "text"
+    if texts:
+        settle_padding(model, project.resolve(source.model), [train.dataset, test.dataset])
     return Task(
         model=model,
         train=train.dataset,
@@ -67,6 +70,7 @@ def assembled_task(
         epsilon=record.epsilon,
         learning_rates=record.learning_rates,
         initial=_initial(project, source, project.resolve(source.model)),
+        collate=padded_by(model) if texts else None,
         train_ids=train.ids,
         test_ids=test.ids,
         train_metadata=train.metadata,
@@ -89,14 +93,8 @@ def load_model(project: Project, source: TransformersSource) -> nn.Module:
         ProjectError: the folder holds no trained classifier that can be loaded.
     """
     folder = project.resolve(source.model)
-    model = _model(folder, _kind(source))
-    outputs = cast(Any, model).config.num_labels
-    if outputs < 2:
-        raise ProjectError(
-            f"The model in '{folder}' has {outputs} output (num_labels in its config.json), as for regression: give "
-            "the folder of a classifier with at least two classes."
-        )
-    _freeze(model, source.trained, folder)
+    model = model_in(folder, _kind(source))
+    freeze(model, source.trained, folder)
     return model
 
 
@@ -106,18 +104,11 @@ def _initial(
     if source.initial is None:
         return None
     pretrained = None if source.initial == FRESH else project.resolve(source.initial)
-    return initial_weights_from(_auto(_kind(source)), folder, pretrained)
+    return initial_weights_from(auto_class(_kind(source)), folder, pretrained)
 
 
 def _kind(source: TransformersSource) -> str:
     return "image" if source.image_column else "text"
-
-
-def _auto(kind: str) -> Any:
-    """The class that loads models of a kind."""
-    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
-
-    return AutoModelForImageClassification if kind == "image" else AutoModelForSequenceClassification
 
 
 def classes_of(model: nn.Module) -> ClassLabels:
@@ -133,46 +124,3 @@ def vocabulary_size(model: nn.Module) -> int | None:
         return None
     found = getattr(embeddings, "num_embeddings", None)
     return found if isinstance(found, int) else None
-
-
-def _model(folder: Path, kind: str) -> nn.Module:
-    auto = _auto(kind)
-    if not (folder / "config.json").is_file():
-        raise ProjectError(
-            f"'{folder}' is not a transformers checkpoint (it has no config.json): give its folder."
-        )
-    try:
-        with quiet_transformers():
-            model, report = auto.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,  # None would ask the user, in the terminal
-                output_loading_info=True,
-                dtype=torch.float32,  # half precision is for storing: gradients need more
-            )
-    except Exception as error:
-        raise ProjectError(
-            f"The model in '{folder}' cannot be loaded ({describe(error)}): save it again with "
-            "model.save_pretrained(folder), which writes safetensors."
-        ) from error
-    if report["missing_keys"]:
-        raise ProjectError(
-            f"The model in '{folder}' has no weights for '{min(report['missing_keys'])}', which would be random: "
-            "give the folder of a model that was fine-tuned as a classifier."
-        )
-    return cast(nn.Module, model.eval())
-
-
-def _freeze(model: nn.Module, prefixes: list[str], folder: Path) -> None:
-    """Leave only the parameters that were trained with ``requires_grad``."""
-    if not prefixes:
-        return
-    found = 0
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(name.startswith(prefix) for prefix in prefixes))
-        found += int(parameter.requires_grad)
-    if not found:
-        raise ProjectError(
-            f"No parameter of '{folder}' starts with {prefixes}: mend 'trained' in project.json."
-        )
