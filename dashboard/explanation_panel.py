@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -12,6 +13,7 @@ from dashboard.components.influence import CardColumn, influence
 from dashboard.current import Opened
 from dashboard.explaining import Question, explanation_job
 from dashboard.jobs import Job
+from dashboard.looking import look_or_not, looks_at_training
 from dashboard.messages import escaped, problem
 from dashboard.tray_panel import tray_of
 from dashboard.views.measurements import common_subtitles, subtitles, unit_words
@@ -86,6 +88,8 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
         chosen={edit.train_id: (edit.action, edit.label) for edit in tray.edits},
         reveal=view.reveal,
         on_choose=tray.set,
+        looks={} if question.others else looks_at_training(opened, question),
+        on_look=None if question.others else partial(look_or_not, opened, question),
     )
 
 

@@ -195,7 +195,7 @@ class InputAttributor:
             return integral, {**more, "kind": "numbers", "parts": integral.parts.numpy(), "numbers": numbers}
         else:
             raise _unavailable(shape)
-        return integral, {**more, "kind": "pixels", "parts": parts.numpy()}
+        return integral, {**more, "kind": "pixels", "parts": parts.numpy(), "picture": picture}
 
     def _picture_size(self, split: str, position: int) -> tuple[int, int] | None:
         """Height and width of the picture that a person sees; None where examples are no pictures."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 ROBUST = 99.0
 """Percentile of the absolute parts of a picture that counts as full strength: one hot pixel must not pale the rest."""
 
-SMOOTH = 1 / 32
+SMOOTH = 1 / 28
 """Width of the Gaussian that pixels are averaged with before they are shown, in edges of the picture: a single pixel
-of an integrated gradient is noisy, a patch is not. Pictures of fewer than 32 pixels stay as they are."""
+of an integrated gradient is noisy, a patch is not. Pictures of fewer than 28 pixels stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Saliency:
         spans: start and end (characters of the text as shown) of each of the W words.
         seen: characters of the text up to the last one that the model reads; None where it reads all.
         numbers: the input itself (F,), where it is one of numbers.
+        picture: height and width of the picture as shown, where it is one.
     """
 
     split: str
@@ -53,6 +54,7 @@ class Saliency:
     spans: tuple[tuple[int, int], ...] = ()
     seen: int | None = None
     numbers: NDArray[np.float64] | None = None
+    picture: tuple[int, int] | None = None
 
     @property
     def strengths(self) -> NDArray[np.float64]:
