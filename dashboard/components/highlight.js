@@ -47,7 +47,7 @@ function numberParts(looked) {
 // On a card, where there is little room, the note is left out.
 function lookLegend(looked, brief) {
   const entry = (way, words) => h("span", { class: "look-way" },
-    h("span", { class: `look-swatch ${way} ${looked.kind}`, "aria-hidden": true }, looked.kind === "words" ? "a" : ""), words)
+    h("span", { class: `look-swatch ${way} on-${looked.kind}`, "aria-hidden": true }, looked.kind === "words" ? "a" : ""), words)
   return h("div", { class: "look-legend small muted", title: brief ? looked.note : null },
     entry("up", brief ? looked.up_brief : looked.up), entry("down", brief ? looked.down_brief : looked.down),
     h("span", { class: "visually-hidden" }, looked.summary),
