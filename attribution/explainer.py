@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -77,6 +78,7 @@ class Explainer:
         self._attributor: InputAttributor | None = None
         self._ensemble: list[Run] | None = None
         self._lock = threading.RLock()
+        self._making = threading.Lock()
         self._remembered: OrderedDict[tuple[tuple[str, ...], str, str, bool, bool, bool], Explanation] = (
             OrderedDict()
         )
@@ -271,7 +273,10 @@ class Explainer:
         with self._lock:
             self._run.complete(chosen, SILENT)
             query = Query(self._loaded, [self._target(test_id, measurement)])
-            return break_down(query, chosen.directions(query), position)
+            found = break_down(query, chosen.directions(query), position)
+        if found.by_token is None:
+            return found
+        return replace(found, by_word=self._own_attributor().by_word("train", train_id, found.by_token))
 
     def saliency(
         self,
@@ -297,10 +302,7 @@ class Explainer:
             NumericalError: a value or gradient is NaN or infinite.
         """
         measured, label = self._measured(split, example_id, measurement, measured_for)
-        with self._lock:
-            if self._attributor is None:
-                self._attributor = InputAttributor(self.project, self.task, self.task.model, self.device)
-        return self._attributor.saliency(split, example_id, measured, label, reporter=reporter)
+        return self._own_attributor().saliency(split, example_id, measured, label, reporter=reporter)
 
     def flipping_set(
         self, test_id: str, *, largest: int = 50, per_round: int = 1, penalty: float = HEAD_PENALTY
@@ -343,6 +345,12 @@ class Explainer:
         if problem is not None:
             raise MissingRequirementError(f"The method '{chosen.info.name}' cannot run here. {problem}")
         return chosen
+
+    def _own_attributor(self) -> InputAttributor:
+        with self._making:
+            if self._attributor is None:
+                self._attributor = InputAttributor(self.project, self.task, self.task.model, self.device)
+            return self._attributor
 
     def _target(self, test_id: str, measurement: str) -> Target:
         position = self.project.position("test", test_id)

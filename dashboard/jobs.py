@@ -40,7 +40,7 @@ class Job:
 
     Args:
         id: short random text, safe in a URL.
-        kind: "prepare", "load", "explain", "look", "fix", "verify", "report", "export" or "story".
+        kind: "prepare", "load", "explain", "look", "why", "fix", "verify", "report", "export" or "story".
         title: what it does, in words, for people who wait behind it.
         key: equal keys mean equal work.
         lane: jobs of one lane run one after the other.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from attribution.progress import Reporter
+from dashboard.asked_cards import ask_or_not, asked_about
 from dashboard.current import Opened
 from dashboard.engines import LOOKING_LANE, engine_shelf, job_queue
 from dashboard.explaining import Question
@@ -51,7 +52,7 @@ def looks_at_training(opened: Opened, question: Question) -> dict[str, dict[str,
     """What to draw over the training examples that somebody wanted to look at, by id."""
     example = test_example(opened, question.example_id, question.base)
     found = {}
-    for train_id in _wanted(opened, question):
+    for train_id in asked_about(_LOOKS, _about(opened, question)):
         text = str(opened.project.describe("train", [train_id])[0]["input"])
         found[train_id] = _drawn(opened, example, _job(opened, question, "train", train_id), text)
     return found
@@ -59,22 +60,7 @@ def looks_at_training(opened: Opened, question: Question) -> dict[str, dict[str,
 
 def look_or_not(opened: Opened, question: Question, train_id: str) -> None:
     """Callback: draw it over a training example, or no longer."""
-    wanted = _wanted(opened, question)
-    if train_id in wanted:
-        wanted.remove(train_id)
-    else:
-        wanted.append(train_id)
-
-
-def _wanted(opened: Opened, question: Question) -> list[str]:
-    """The training examples that this session wants to look at; other questions begin with none."""
-    about = _about(opened, question)
-    known = st.session_state.get(_LOOKS)
-    if known is None or known[0] != about:
-        known = (about, [])
-        st.session_state[_LOOKS] = known
-    wanted: list[str] = known[1]
-    return wanted
+    ask_or_not(_LOOKS, _about(opened, question), train_id)
 
 
 def _about(opened: Opened, question: Question) -> Hashable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -77,9 +77,7 @@ class InputAttributor:
         started = time.perf_counter()
         position = self._project.position(split, example_id)
         with self._lock:
-            item = cast(Any, self._task.dataset(split))[position]
-            # Not `batch_of`, which adds the stored states of frozen layers.
-            inputs = move(collated(self._task, [item], [position]).inputs, self._device)
+            inputs = self._inputs(split, position)
             found = token_embedding(self._task, self._model, inputs)
             if found is not None:
                 parts, more = self._text(split, position, inputs, *found, measurement, label, reporter)
@@ -98,6 +96,37 @@ class InputAttributor:
             **more,
         )
 
+    def by_word(
+        self, split: str, example_id: str, tokens: Sequence[float]
+    ) -> list[tuple[int, int, float]] | None:
+        """Numbers of tokens (T,) as those of words: (start, end, sum); None where it is not known where tokens stand.
+
+        Raises:
+            NotFoundError: no such example.
+        """
+        position = self._project.position(split, example_id)
+        with self._lock:
+            inputs = self._inputs(split, position)
+            found = token_embedding(self._task, self._model, inputs)
+            if found is None:
+                return None
+            text = self._shown_text(split, position)
+            try:
+                tokenized = self._tokenized(text, cast(Mapping[str, Tensor], inputs)[found[0]][0].tolist())
+            except MissingRequirementError:
+                return None
+        words = words_of(text, tokenized)
+        sums = parts_of_words(words, np.asarray(tokens, dtype=np.float64))
+        return [(word.start, word.end, float(part)) for word, part in zip(words, sums, strict=True)]
+
+    def _inputs(self, split: str, position: int) -> Inputs:
+        """One example as a batch; not by `batch_of`, which adds the stored states of frozen layers."""
+        item = cast(Any, self._task.dataset(split))[position]
+        return move(collated(self._task, [item], [position]).inputs, self._device)
+
+    def _shown_text(self, split: str, position: int) -> str:
+        return str(self._project.examples(split).iloc[position].get("text", ""))
+
     # -- texts --------------------------------------------------------------------------------------------------
 
     def _text(
@@ -112,8 +141,7 @@ class InputAttributor:
         reporter: Reporter,
     ) -> tuple[Integral, dict[str, Any]]:
         tensors = cast(Mapping[str, Tensor], inputs)
-        row = self._project.examples(split).iloc[position]
-        text = str(row.get("text", ""))
+        text = self._shown_text(split, position)
         numbers = tensors[name][0].tolist()
         tokenized = self._tokenized(text, numbers)
         path = EmbeddingPath(

@@ -30,12 +30,12 @@ function tintedPicture(image, looked, size) {
   return box
 }
 
-// The strongest of several numbers, as bars to the right (up) or left (down).
-function numberParts(looked) {
-  return h("ol", { class: "number-parts" }, ...looked.numbers.map(({ name, value, part, strength }) => {
+// Parts of a whole by name, as bars to the right (up) or left (down); numbers of an input come with their value.
+function barList(rows) {
+  return h("ol", { class: "bar-list" }, ...rows.map(({ name, title, value, part, strength }) => {
     const reach = `${Math.max(1, 50 * Math.abs(strength))}%`
     return h("li", {},
-      h("span", { class: "muted" }, name), h("span", { class: "mono" }, value),
+      h("span", { class: "clip", title: title ?? name }, name, value ? h("span", { class: "muted" }, ` = ${value}`) : null),
       h("span", { class: "part-axis", "aria-hidden": true },
         h("span", { class: `part-reach ${strength >= 0 ? "up" : "down"}`,
           style: strength >= 0 ? { left: "50%", width: reach } : { right: "50%", width: reach } })),
@@ -60,7 +60,7 @@ function lookedInput(kind, input, looked, { size = 56, lines = 3, alt = "", brie
   if (ready && looked.kind === "words") return [markedWords(looked, { lines }), lookLegend(looked, brief)]
   const plain = exampleInput(kind, input, { size, lines, alt: ready ? `${alt}. ${looked.summary}` : alt })
   if (ready && looked.kind === "pixels" && plain.tagName === "IMG") return [tintedPicture(plain, looked, size), lookLegend(looked, brief)]
-  if (ready && looked.kind === "numbers") return [plain, numberParts(looked), lookLegend(looked, brief)]
+  if (ready && looked.kind === "numbers") return [plain, barList(looked.numbers), lookLegend(looked, brief)]
   const note = looked?.note ? h("div", { class: "look-note small muted", role: looked.kind === "waiting" ? "status" : null }, looked.note) : null
   return [plain, note]
 }

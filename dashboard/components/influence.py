@@ -60,6 +60,8 @@ def influence(
     own_scales: bool = False,
     looks: Mapping[str, Mapping[str, Any]] | None = None,
     on_look: Callable[[str], None] | None = None,
+    whys: Mapping[str, Mapping[str, Any]] | None = None,
+    on_why: Callable[[str], None] | None = None,
 ) -> None:
     """Draw the columns.
 
@@ -70,6 +72,8 @@ def influence(
         on_choose: called with training id, action (None takes it out of the tray) and class name.
         looks: what the model looked at in training examples, by id (`views.saliency`), drawn over them.
         on_look: called with the id of a card over which that is to be drawn, or no longer; without it, none can.
+        whys: parts of scores, by id (`views.score_parts`).
+        on_why: called with the id of a card whose score is to be taken apart, or no longer; without it, none can.
     """
 
     def choose() -> None:
@@ -81,6 +85,11 @@ def influence(
         card_id = triggered(key, "look")
         if card_id is not None and on_look is not None:
             on_look(str(card_id))
+
+    def why() -> None:
+        card_id = triggered(key, "why")
+        if card_id is not None and on_why is not None:
+            on_why(str(card_id))
 
     def largest(compared: Sequence[CardColumn]) -> float:
         return max((abs(card.score) for column in compared for card in column.cards), default=1.0)
@@ -98,7 +107,10 @@ def influence(
             "reveal": reveal,
             "looks": {name: dict(look) for name, look in (looks or {}).items()},
             "lookable": on_look is not None,
+            "whys": {name: dict(parts) for name, parts in (whys or {}).items()},
+            "askable": on_why is not None,
         },
         on_choose_change=choose,
         on_look_change=look,
+        on_why_change=why,
     )

@@ -151,4 +151,4 @@ def _mask(strengths: NDArray[np.float64], size: tuple[int, ...]) -> str:
 
 def signed(value: float) -> str:
     """A number with its sign, to three significant digits."""
-    return f"{value:+.3g}".replace("-", "\u2212")
+    return f"{value:+#.3g}".removesuffix(".").replace("-", "\u2212")

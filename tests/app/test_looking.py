@@ -161,7 +161,7 @@ def test_a_text_is_cut_at_its_words_and_stays_as_it_is() -> None:
     assert marked == {"<b>not</b>": -0.25, "a": 0.0, "*good*": 1.0, "film,": 0.125}
     assert drawn["unseen"] == " cut off here"
     assert drawn["up_brief"] == "towards “good, really”"
-    assert "*good* +4, film, +0.5." in drawn["summary"] and "<b>not</b> −1." in drawn["summary"]
+    assert "*good* +4.00, film, +0.500." in drawn["summary"] and "<b>not</b> −1.00." in drawn["summary"]
 
 
 def test_a_poor_integral_is_said() -> None:
@@ -184,4 +184,4 @@ def test_a_mask_has_the_proportions_of_the_picture() -> None:
     up, down = opacity(drawn["up_mask"]), opacity(drawn["down_mask"])
     assert up.shape == down.shape == (4, 8)
     assert up[0, 0] == up.max() > 0 and down[3, 7] == down.max() > 0
-    assert "top left +3" in drawn["summary"] and "bottom right −3" in drawn["summary"]
+    assert "top left +3.00" in drawn["summary"] and "bottom right −3.00" in drawn["summary"]

@@ -42,7 +42,7 @@ def test_words_are_marked_and_never_run(page: Page, words: Project) -> None:
     expect(strongest).to_contain_text(re.compile(r"[<*:$]"))
     expect(strongest).to_have_attribute("title", re.compile("^[+−][0-9.]+: (towards|away)"))
     expect(pinned.locator(".unseen")).to_contain_text("<u>cut</u>")
-    assert pinned.locator(".words").inner_text().split() == example["input"].split()
+    assert pinned.locator(".words.marked").inner_text().split() == example["input"].split()
     expect(pinned).to_contain_text("towards “<b>good</b>”")
     card = cards(page, "Culprits").first
     card.get_by_role("button", name=SWITCH).click()
@@ -75,6 +75,12 @@ def test_tints_come_and_go(page: Page, server: Server) -> None:
     expect(card.locator(".tint")).to_have_count(2, timeout=WORK_PATIENCE)
     expect(look).to_have_attribute("aria-pressed", "true")
     expect(look).to_be_focused()
+    why = card.get_by_role("button", name="Why the score of")
+    why.click()
+    expect(card.locator(".why")).to_contain_text(
+        re.compile("comes through “layer [135]”"), timeout=WORK_PATIENCE
+    )
+    expect(card.locator(".why").get_by_role("listitem")).to_have_count(3)
     screenshot(page, "digits-looked-at")
     page.emulate_media(color_scheme="dark")
     screenshot(page, "digits-looked-at-dark")

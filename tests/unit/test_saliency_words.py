@@ -186,3 +186,18 @@ def test_neutral_is_the_text_with_every_word_masked(engine: Engine) -> None:
             0, 1
         ]
     assert found.neutral_value == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_score_is_taken_apart_by_the_same_words(engine: Engine) -> None:
+    found = engine.breakdown("0", "4", method="grad_dot")
+    text = engine.project.example("train", "4")["input"]
+    assert found.by_token is not None and found.by_word is not None
+    assert [text[start:end] for start, end, _ in found.by_word] == ["bad", "unbelievable", "good", "film"]
+    assert sum(part for _, _, part in found.by_word) == pytest.approx(sum(found.by_token))
+    one = dict(
+        zip(
+            ["[CLS]", "bad", "un", "##believ", "##able", "good", "film", "[SEP]"], found.by_token, strict=True
+        )
+    )
+    expected = one["un"] + one["##believ"] + one["##able"]
+    assert found.by_word[1][2] == pytest.approx(expected)
