@@ -17,6 +17,7 @@ from attribution.errors import MissingRequirementError
 from attribution.measurements import Measurement
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
+from attribution.saliency.frame import WHOLE, PictureFrames
 from attribution.saliency.integration import Integral, integrated_gradients
 from attribution.saliency.paths import EmbeddingPath, InputPath, Path, token_embedding
 from attribution.saliency.result import Saliency
@@ -52,6 +53,7 @@ class InputAttributor:
         self._device = device
         self._model = frozen_view(model).to(device).eval()
         self._tokenizer = FolderTokenizer.of(project)
+        self._frames = PictureFrames.of(project)
         self._averages: dict[tuple[str | None, tuple[int, ...]], Tensor] = {}
         self._lock = threading.Lock()
 
@@ -211,7 +213,8 @@ class InputAttributor:
         shape = tuple(values.shape[1:])
         more: dict[str, Any] = {"neutral": AVERAGE}
         picture = self._picture_size(split, position)
-        if picture is not None and (axis := _channel_axis(shape)) is not None:
+        axis = _channel_axis(shape)
+        if picture is not None and axis is not None:
             integral = self._integrated(path, measurement, label, lambda v: v[0].sum(dim=axis), reporter)
             parts = integral.parts
         elif picture is not None and (len(shape) == 2 or values.numel() == picture[0] * picture[1]):
@@ -223,7 +226,15 @@ class InputAttributor:
             return integral, {**more, "kind": "numbers", "parts": integral.parts.numpy(), "numbers": numbers}
         else:
             raise _unavailable(shape)
-        return integral, {**more, "kind": "pixels", "parts": parts.numpy(), "picture": picture}
+        channels = values.shape[1 + axis] if axis is not None else 1
+        frame = WHOLE if self._frames is None else self._frames.frame(*picture, channels)
+        return integral, {
+            **more,
+            "kind": "pixels",
+            "parts": parts.numpy(),
+            "picture": picture,
+            "frame": frame,
+        }
 
     def _picture_size(self, split: str, position: int) -> tuple[int, int] | None:
         """Height and width of the picture that a person sees; None where examples are no pictures."""

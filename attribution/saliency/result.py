@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution.saliency.frame import WHOLE
+
 ROBUST = 99.0
 """Percentile of the absolute parts of a picture that counts as full strength: one hot pixel must not pale the rest."""
 
@@ -37,6 +39,7 @@ class Saliency:
         seen: characters of the text up to the last one that the model reads; None where it reads all.
         numbers: the input itself (F,), where it is one of numbers.
         picture: height and width of the picture as shown, where it is one.
+        frame: of it what the model reads: top, left, bottom and right in shares of height and width.
     """
 
     split: str
@@ -55,6 +58,7 @@ class Saliency:
     seen: int | None = None
     numbers: NDArray[np.float64] | None = None
     picture: tuple[int, int] | None = None
+    frame: tuple[float, float, float, float] = WHOLE
 
     @property
     def strengths(self) -> NDArray[np.float64]:

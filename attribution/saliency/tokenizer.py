@@ -62,7 +62,7 @@ class FolderTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+            return AutoTokenizer.from_pretrained(self._folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:
             raise ProjectError(
                 f"The tokenizer in '{self._folder}' cannot be loaded ({describe(error)}): save it beside the model "

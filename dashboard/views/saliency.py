@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from attribution.saliency.frame import WHOLE
 from dashboard.views.measurements import TRUE_CLASS, WRONG_CLASS, directions, measurement_title
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ INCOMPLETE = 0.1
 
 FAINT = 0.06
 """Strength of a pixel below which it is not tinted."""
+
+CUT = 0.03
+"""Share of a picture's edge whose loss is said."""
 
 LONGEST_EDGE = 256
 """Pixels of the masks: larger pictures are looked at in less detail than they are shown."""
@@ -53,9 +57,8 @@ def looked_at(saliency: Saliency, text: str, example: dict[str, Any]) -> dict[st
         names = [text[start:end] for start, end in saliency.spans]
         drawn["summary"] = _strongest(saliency.parts, names, up, down)
     elif saliency.kind == "pixels":
-        size = saliency.picture or saliency.parts.shape
         strengths = saliency.strengths
-        drawn |= {"up_mask": _mask(strengths, size), "down_mask": _mask(-strengths, size)}
+        drawn |= {"up_mask": _mask(strengths, saliency), "down_mask": _mask(-strengths, saliency)}
         names, parts = _regions(saliency.parts)
         drawn["summary"] = _strongest(parts, names, up, down)
     else:
@@ -71,6 +74,9 @@ def _note(saliency: Saliency) -> str:
         f"The {name} is {signed(saliency.value)} here and {signed(saliency.neutral_value)} for {saliency.neutral}; "
         "the marked parts add up to the difference."
     )
+    top, left, bottom, right = saliency.frame
+    if max(top, left) > CUT or min(bottom, right) < 1 - CUT:
+        words += " Of the picture, the model reads the middle."
     if abs(saliency.error) > INCOMPLETE:
         words += f" They miss {abs(saliency.error):.0%} of it: take them with care."
     return words
@@ -128,25 +134,36 @@ def _numbers(saliency: Saliency) -> list[dict[str, Any]]:
     ]
 
 
-def _mask(strengths: NDArray[np.float64], size: tuple[int, ...]) -> str:
-    """The positive strengths (H, W) as the opacity of a PNG (a data URI), of the proportions of the picture.
+def _mask(strengths: NDArray[np.float64], saliency: Saliency) -> str:
+    """The positive strengths (H, W) as the opacity of a PNG (a data URI) that covers the whole picture.
 
     The colour is left to the page's theme.
     """
     opacity = np.clip(strengths, 0.0, 1.0)
     opacity = np.where(opacity < FAINT, 0.0, 0.9 * opacity**0.75)
     image = Image.fromarray((255 * opacity).astype(np.uint8))
-    height, width = size
-    if height * image.width != width * image.height:  # the model reads it squeezed
-        scale = max(image.size) / max(width, height)
-        image = image.resize(
-            (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX
-        )
     image.thumbnail((LONGEST_EDGE, LONGEST_EDGE))
+    height, width = saliency.picture or saliency.parts.shape
+    top, left, bottom, right = saliency.frame
+    squeezed = height * (bottom - top) * image.width != width * (right - left) * image.height
+    if squeezed or saliency.frame != WHOLE:
+        scale = max(image.width / (width * (right - left)), image.height / (height * (bottom - top)))
+        size = _pixels(width * (right - left) * scale), _pixels(height * (bottom - top) * scale)
+        whole = Image.new("L", (_pixels(width * scale), _pixels(height * scale)))
+        whole.paste(image.resize(size, Image.Resampling.NEAREST), _corner(whole.size, left, top))
+        image = whole
     layered = Image.merge("LA", (Image.new("L", image.size), image))
     buffer = io.BytesIO()
     layered.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _pixels(length: float) -> int:
+    return max(1, round(length))
+
+
+def _corner(size: tuple[int, int], left: float, top: float) -> tuple[int, int]:
+    return round(left * size[0]), round(top * size[1])
 
 
 def signed(value: float) -> str:

@@ -182,6 +182,31 @@ def test_a_mask_has_the_proportions_of_the_picture() -> None:
     )
     drawn = looked_at(found, "", {"true": "x", "predicted": "y"})
     up, down = opacity(drawn["up_mask"]), opacity(drawn["down_mask"])
-    assert up.shape == down.shape == (4, 8)
-    assert up[0, 0] == up.max() > 0 and down[3, 7] == down.max() > 0
+    assert up.shape == down.shape == (8, 16)
+    assert up[0, 0] == up.max() > 0 and down[7, 15] == down.max() > 0
     assert "top left +3.00" in drawn["summary"] and "bottom right −3.00" in drawn["summary"]
+
+
+def test_what_the_model_does_not_read_stays_clear() -> None:
+    """Of a picture twice as wide as high, the model reads the square in the middle."""
+    found = Saliency(
+        "test",
+        "0",
+        "loss",
+        "",
+        "pixels",
+        np.ones((8, 8)),
+        1.0,
+        0.0,
+        "it",
+        0.0,
+        16,
+        0.1,
+        picture=(60, 120),
+        frame=(0.0, 0.25, 1.0, 0.75),
+    )
+    drawn = looked_at(found, "", {"true": "x", "predicted": "y"})
+    up = opacity(drawn["up_mask"])
+    assert up.shape == (8, 16)
+    assert (up[:, 4:12] > 0).all() and not up[:, :4].any() and not up[:, 12:].any()
+    assert "reads the middle" in drawn["note"]
