@@ -20,6 +20,9 @@ WHOLE: Frame = (0.0, 0.0, 1.0, 1.0)
 _DARKEST, _BRIGHTEST = 0.02, 0.98
 """Shares of a ramp between which a pixel tells its place: at its ends it may come from padding."""
 
+_SAME = 0.01
+"""Share of a picture by which a frame may miss its edges: brightness has 256 steps."""
+
 
 class PictureFrames:
     """Asks a transformers folder's image processor by showing it pictures whose brightness tells the place.
@@ -53,7 +56,9 @@ class PictureFrames:
             span = np.where(read, high - low, 1.0)
             left, right = _ends(((x - low) / span)[rows].mean(axis=0), width)
             top, bottom = _ends(((y - low) / span)[:, columns].mean(axis=1), height)
-            self._known[key] = (top, left, bottom, right)
+            found = (top, left, bottom, right)
+            same = all(abs(mine - whole) <= _SAME for mine, whole in zip(found, WHOLE, strict=True))
+            self._known[key] = WHOLE if same else found
         return self._known[key]
 
     def _processed(self, brightness: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
