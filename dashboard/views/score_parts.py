@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 LAYERS, WORDS = 4, 5
 """Groups of layers that get a bar, and words that are named: the strongest."""
 
+WORTH_NAMING = 0.05
+"""Part of a word, in parts of the strongest, above which it is named."""
+
 
 def score_parts(found: Breakdown, text: str) -> dict[str, Any]:
     """What a card says.
@@ -94,7 +97,10 @@ def _word_words(found: Breakdown, text: str) -> list[str]:
     if not found.by_word:
         return []
     strongest = sorted(found.by_word, key=lambda word: -abs(word[2]))[:WORDS]
-    named = ", ".join(f"“{text[start:end]}” {signed(part)}" for start, end, part in strongest if part)
+    least = WORTH_NAMING * abs(strongest[0][2])
+    named = ", ".join(
+        f"“{text[start:end]}” {signed(part)}" for start, end, part in strongest if abs(part) > least
+    )
     if not named:
         return []
     whole = sum(part for _, _, part in found.by_word)
