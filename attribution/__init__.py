@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attribution.preparation import prepare
     from attribution.progress import CancelToken, Reporter
     from attribution.projects import Project, create_project
+    from attribution.saliency import Saliency
     from attribution.sources.checkpoint_files import checkpoints_from
     from attribution.task import Checkpoint, Task, TrainedModel, optimizer_second_moments
 
@@ -29,6 +30,7 @@ _HOME = {
     "prepare": "attribution.preparation",
     "Engine": "attribution.engine",
     "Explanation": "attribution.explanation",
+    "Saliency": "attribution.saliency",
     "TracefixError": "attribution.errors",
     "CancelToken": "attribution.progress",
     "Reporter": "attribution.progress",
@@ -44,6 +46,7 @@ __all__ = [
     "Explanation",
     "Project",
     "Reporter",
+    "Saliency",
     "Task",
     "TracefixError",
     "TrainedModel",

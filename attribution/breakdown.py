@@ -23,11 +23,14 @@ class Breakdown:
         by_layer: part of each layer's parameters; they add up to the score.
         by_token: part of each token (T,), summed over the layers that see tokens apart; None for other inputs. What
             layers without tokens (a classification head, norms) contribute is missing from it.
+        by_word: the same of each word of the text, as (start, end, part) with its place in characters; None where it
+            is not known where the tokens stand.
     """
 
     score: float
     by_layer: dict[str, float]
     by_token: list[float] | None
+    by_word: list[tuple[int, int, float]] | None = None
 
 
 def break_down(query: Query, directions: Sequence[Direction], position: int) -> Breakdown:

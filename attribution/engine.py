@@ -31,6 +31,7 @@ from attribution.methods import default_method, method_named
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Edit, FixRecord, Project, VerificationRecord
 from attribution.runs import own_run
+from attribution.saliency import InputAttributor, Saliency
 
 
 class Engine(Explainer):
@@ -49,6 +50,7 @@ class Engine(Explainer):
     def __init__(self, project: Project, *, device: str = "auto") -> None:
         super().__init__(project, device=device)
         self._patched = PatchedModels()
+        self._attributor_of_fix: tuple[str, InputAttributor] | None = None
 
     def suggest(
         self,
@@ -218,6 +220,38 @@ class Engine(Explainer):
             context = self._patched.context(FixContext.of(self._run), base, reporter.share(0.2, 0.4))
             record = run_fix(context, request, reporter.share(0.2 if base is None else 0.4, 1.0))
             return record.model_copy(update={"suggestion": reasons})
+
+    def saliency(
+        self,
+        example_id: str,
+        *,
+        split: str = "test",
+        measurement: str = "margin",
+        measured_for: str | None = None,
+        base: str | None = None,
+        reporter: Reporter = SILENT,
+    ) -> Saliency:
+        """As `Explainer.saliency`, of the model with the fix ``base`` where one is named.
+
+        Raises:
+            As `Explainer.saliency` and, with a base, as `replay`.
+        """
+        if base is None:
+            return super().saliency(
+                example_id,
+                split=split,
+                measurement=measurement,
+                measured_for=measured_for,
+                reporter=reporter,
+            )
+        with self._lock:
+            context = self._patched.context(FixContext.of(self._run), base, reporter.share(0.0, 0.5))
+            if self._attributor_of_fix is None or self._attributor_of_fix[0] != base:
+                attributor = InputAttributor(self.project, self.task, context.model, self.device)
+                self._attributor_of_fix = (base, attributor)
+            attributor = self._attributor_of_fix[1]
+        measured, label = self._measured(split, example_id, measurement, measured_for, context.predictions)
+        return attributor.saliency(split, example_id, measured, label, reporter=reporter.share(0.5, 1.0))
 
     def predictions(self, base: str | None = None, *, reporter: Reporter = SILENT) -> pd.DataFrame:
         """Predictions of the test set by the model with the fix ``base``, as `Project.predictions` has the original's.

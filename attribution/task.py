@@ -182,6 +182,9 @@ class Task:
         initial: seed -> the weights that training starts from with that seed, by name; of frozen parameters those of
             ``model`` are taken. With it `attribution.retraining` repeats the whole run, without it what came after the
             earliest checkpoint.
+        token_spans: of texts: text as shown -> (start, end) of each of its tokens, in characters and in the order in
+            which the model reads them; equal ones for a token that stands for no part of it (padding, say). With it the
+            words that the model looked at are shown.
     """
 
     model: nn.Module
@@ -211,6 +214,7 @@ class Task:
     epsilon: float = 1e-8
     learning_rates: Mapping[int, float] = field(default_factory=dict)
     initial: Callable[[int], Mapping[str, Tensor]] | None = None
+    token_spans: Callable[[str], Sequence[tuple[int, int]]] | None = None
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
     general_layers: dict[tuple[str, ...], frozenset[str]] = field(

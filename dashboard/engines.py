@@ -31,6 +31,10 @@ VERIFICATION_LANE = "verification"
 """Retraining takes minutes, on models of its own: explanations and fixes go on meanwhile."""
 
 
+LOOKING_LANE = "looking"
+"""What a model looked at takes part of a second: it must not keep the next explanation waiting, nor wait for a fix."""
+
+
 @dataclass(frozen=True)
 class Device:
     """What the models run on, in words for people."""
@@ -83,9 +87,10 @@ class Warmth:
         return True
 
     def _warm(self) -> None:
+        import captum.attr  # noqa: F401 - imported for the time it takes, as the engine is
         import torch
 
-        import attribution.engine  # noqa: F401 - its imports are what takes the time
+        import attribution.engine  # noqa: F401
 
         self.device = _find_device(torch)
 

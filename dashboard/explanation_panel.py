@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from attribution.methods import DirectionalMethod, method_named
 from dashboard.cards import cards
 from dashboard.components.influence import CardColumn, influence
 from dashboard.current import Opened
 from dashboard.explaining import Question, explanation_job
 from dashboard.jobs import Job
+from dashboard.looking import look_or_not, looks_at_training
 from dashboard.messages import escaped, problem
+from dashboard.score_parts import score_parts_asked, why_or_not
 from dashboard.tray_panel import tray_of
 from dashboard.views.measurements import common_subtitles, subtitles, unit_words
 from dashboard.waiting import show_progress
@@ -57,6 +61,11 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
     about_culprits, about_helpers = (
         common_subtitles(together) if together > 1 else subtitles(explanation.example, question.measurement)
     )
+    divisible = (
+        not question.others
+        and not question.ensemble
+        and isinstance(method_named(question.method), DirectionalMethod)
+    )
     seconds = max(explanation.seconds["total"], 0.01)
     unit = unit_words(question.method, question.measurement)
     st.caption(
@@ -86,6 +95,10 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
         chosen={edit.train_id: (edit.action, edit.label) for edit in tray.edits},
         reveal=view.reveal,
         on_choose=tray.set,
+        looks={} if question.others else looks_at_training(opened, question),
+        on_look=None if question.others else partial(look_or_not, opened, question),
+        whys=score_parts_asked(opened, question) if divisible else {},
+        on_why=partial(why_or_not, opened, question) if divisible else None,
     )
 
 

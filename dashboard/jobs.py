@@ -21,7 +21,7 @@ from attribution.progress import CancelToken, Reporter
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Work = Callable[[Reporter], Any]
 
-KEPT_FINISHED = 64
+KEPT_FINISHED = 128
 """Finished jobs that stay known; older ones are forgotten with their results."""
 
 log = logging.getLogger("tracefix.jobs")
@@ -40,7 +40,7 @@ class Job:
 
     Args:
         id: short random text, safe in a URL.
-        kind: "prepare", "load", "explain", "fix", "verify", "report", "export" or "story".
+        kind: "prepare", "load", "explain", "look", "why", "fix", "verify", "report", "export" or "story".
         title: what it does, in words, for people who wait behind it.
         key: equal keys mean equal work.
         lane: jobs of one lane run one after the other.

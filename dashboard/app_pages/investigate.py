@@ -12,6 +12,7 @@ from dashboard.ensemble_switch import ensemble_switch
 from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.explanation_panel import draw_explanation, view_switch
 from dashboard.heading import page_heading
+from dashboard.looking import look_at_example, look_switch
 from dashboard.measurement_switch import confirmation, measurement_switch
 from dashboard.messages import escaped
 from dashboard.method_switch import method_switch
@@ -101,7 +102,12 @@ confirmation(opened, question)
 
 st.html(PINNED)
 example_side, influence_side = st.columns([1, 3.6], gap="medium")
+job = explanation_job(opened, question)
 with example_side, st.container(key="pinned"):
+    place = st.container()
+    st.caption(f"Loss {example['loss']:.2f} nats")
+    looking = look_switch()
+with place:
     belief(
         "belief",
         probabilities_of(opened, example_id, question.base),
@@ -111,8 +117,7 @@ with example_side, st.container(key="pinned"):
         example_id=example_id,
         input=example["input"],
         kind=opened.project.kind,
+        looked=look_at_example(opened, question, example, job) if looking else None,
     )
-    st.caption(f"Loss {example['loss']:.2f} nats")
 with influence_side:
-    job = explanation_job(opened, question)
     follow(job, lambda: draw_explanation(opened, question, view, job))

@@ -27,12 +27,12 @@ export default function (component) {
   const pieces = data.title ? [h("h3", {}, data.title)] : []
   if (data.input !== null && data.input !== undefined) {
     const alt = `example ${data.id}, true ${data.true}, predicted ${data.predicted}`
-    const shown = exampleInput(data.kind, data.input, { size: data.size ?? 168, lines: 9, alt })
+    const [shown, ...about] = lookedInput(data.kind, data.input, data.looked, { size: data.size ?? 168, lines: 9, alt })
     if (shown.classList.contains("words")) {
       shown.classList.add("quoted")
       shown.onclick = () => shown.classList.toggle("open")
     }
-    pieces.push(shown)
+    pieces.push(shown, ...about.filter((part) => part !== null))
   }
   pieces.push(h("div", { class: "bars", role: "list", "aria-label": data.caption }, ...rows))
   if (data.rest) pieces.push(h("div", { class: "muted small" }, data.rest))

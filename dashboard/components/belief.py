@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dashboard.components.mounting import register
 from dashboard.views.classes import shown_classes
 
-_mount = register("belief")
+_mount = register("belief", "highlight")
 
 
 def belief(
@@ -22,6 +23,7 @@ def belief(
     input: str | None = None,
     kind: str = "other",
     size: int = 168,
+    looked: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw the bars, the likeliest classes first; the true and the predicted class are always among them.
 
@@ -29,6 +31,7 @@ def belief(
         title: heading above the example; plain text, as the rest.
         input: the example as a person sees it; None leaves it out.
         size: edge of a picture, in CSS pixels.
+        looked: what the model looked at (`views.saliency`), drawn over the input.
     """
     shown, rest = shown_classes(probabilities, true=true, predicted=predicted, after=after)
     _mount(
@@ -39,6 +42,7 @@ def belief(
             "kind": kind,
             "input": input,
             "size": size,
+            "looked": None if looked is None else dict(looked),
             "true": true,
             "predicted": predicted,
             "caption": "Probability of each class",

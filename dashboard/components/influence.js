@@ -49,7 +49,22 @@ function weightControl(card, chosen, choose) {
   }, chosen ? "✓ Up-weight" : "Up-weight")]
 }
 
-function cardOf(card, { role, largest }, component, choose) {
+// A small switch of a card: what is asked of the page while it is pressed is drawn on the card.
+function askButton(name, card, pressed, words, ask) {
+  return h("button", {
+    type: "button", class: "quiet ask", "aria-pressed": pressed ? "true" : "false", data: { focus: `${name}-${card.id}` },
+    "aria-label": `${words} ${card.id}`, title: words, onclick: () => ask(card.id),
+  }, pressed ? `✓ ${name}` : name)
+}
+
+// Through which layers a score comes, and at which words.
+function scoreParts(why) {
+  return h("div", { class: "why small" },
+    ...why.sentences.map((sentence) => h("p", {}, sentence)),
+    why.layers.length ? barList(why.layers) : null)
+}
+
+function cardOf(card, { role, largest }, component, { choose, look, why }) {
   const { data } = component
   const chosen = data.chosen[card.id]
   const controls = role === "culprits"
@@ -61,7 +76,10 @@ function cardOf(card, { role, largest }, component, choose) {
       onclick: () => choose(card.id, null, null),
     }, "✕"))
   }
-  const shown = exampleInput(data.kind, card.input, { size: 56, lines: 3, alt: `training example ${card.id}, labelled ${card.label}` })
+  const looked = data.looks[card.id], parts = data.whys[card.id]
+  const alt = `training example ${card.id}, labelled ${card.label}`
+  const pictured = looked?.kind === "pixels"
+  const [shown, ...about] = lookedInput(data.kind, card.input, looked, { size: pictured ? 112 : 56, lines: looked ? 40 : 3, alt, brief: true })
   if (shown.classList.contains("words")) shown.onclick = () => shown.classList.toggle("open")
   const item = h("li", {
     class: `card ${role} ${chosen ? "chosen" : ""} ${data.kind}`, data: { example: card.id },
@@ -79,22 +97,29 @@ function cardOf(card, { role, largest }, component, choose) {
       h("div", { class: "top" },
         h("div", { class: "names" },
           h("div", { class: "label" }, h("span", { class: "muted" }, "label "), card.label),
-          h("div", { class: "muted small clip", title: card.id }, `#${card.id}`)),
+          h("div", { class: "origin" },
+            h("span", { class: "muted small clip", title: card.id }, `#${card.id}`),
+            h("span", { class: "nowrap" },
+              data.lookable ? askButton("Look", card, looked, "What the model looked at in", look) : null,
+              data.askable ? askButton("Why?", card, parts, "Why the score of", why) : null))),
         h("div", { class: "controls" }, ...controls)),
       scoreBar(card.score, largest),
-      flags(card, data.reveal)))
+      flags(card, data.reveal),
+      ...about,
+      parts ? scoreParts(parts) : null))
   return item
 }
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const choose = (id, action, label) => setTriggerValue("choose", { id, action, label })
+  const events = { choose, look: (id) => setTriggerValue("look", id), why: (id) => setTriggerValue("why", id) }
   const columns = data.columns.map((column) =>
     h("section", { "aria-label": column.title, class: column.role },
       h("h3", {}, h("span", { class: "glyph", "aria-hidden": true }, column.role === "culprits" ? "▲" : "▼"), column.title),
       h("p", { class: "muted small" }, column.subtitle),
       column.cards.length
-        ? h("ol", {}, ...column.cards.map((card) => cardOf(card, column, component, choose)))
+        ? h("ol", {}, ...column.cards.map((card) => cardOf(card, column, component, events)))
         : h("p", { class: "muted" }, column.empty)))
   show(parentElement, h("div", { class: `columns ${columns.length > 2 ? "many" : ""}` }, ...columns))
 }

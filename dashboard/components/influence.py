@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from dashboard.components.mounting import register, triggered
 
-_mount = register("influence")
+_mount = register("influence", "highlight")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ def influence(
     reveal: bool,
     on_choose: Callable[[str, str | None, str | None], None],
     own_scales: bool = False,
+    looks: Mapping[str, Mapping[str, Any]] | None = None,
+    on_look: Callable[[str], None] | None = None,
+    whys: Mapping[str, Mapping[str, Any]] | None = None,
+    on_why: Callable[[str], None] | None = None,
 ) -> None:
     """Draw the columns.
 
@@ -66,12 +70,26 @@ def influence(
         reveal: whether planted label errors are marked.
         own_scales: whether score bars are as long as the column's own largest score says, where units differ.
         on_choose: called with training id, action (None takes it out of the tray) and class name.
+        looks: what the model looked at in training examples, by id (`views.saliency`), drawn over them.
+        on_look: called with the id of a card over which that is to be drawn, or no longer; without it, none can.
+        whys: parts of scores, by id (`views.score_parts`).
+        on_why: called with the id of a card whose score is to be taken apart, or no longer; without it, none can.
     """
 
     def choose() -> None:
         choice = triggered(key, "choose")
         if choice is not None:
             on_choose(str(choice["id"]), choice["action"], choice["label"])
+
+    def look() -> None:
+        card_id = triggered(key, "look")
+        if card_id is not None and on_look is not None:
+            on_look(str(card_id))
+
+    def why() -> None:
+        card_id = triggered(key, "why")
+        if card_id is not None and on_why is not None:
+            on_why(str(card_id))
 
     def largest(compared: Sequence[CardColumn]) -> float:
         return max((abs(card.score) for column in compared for card in column.cards), default=1.0)
@@ -87,6 +105,12 @@ def influence(
             "classes": list(classes),
             "chosen": {name: {"action": action, "label": label} for name, (action, label) in chosen.items()},
             "reveal": reveal,
+            "looks": {name: dict(look) for name, look in (looks or {}).items()},
+            "lookable": on_look is not None,
+            "whys": {name: dict(parts) for name, parts in (whys or {}).items()},
+            "askable": on_why is not None,
         },
         on_choose_change=choose,
+        on_look_change=look,
+        on_why_change=why,
     )

@@ -11,13 +11,14 @@ from streamlit.components.v2.types import ComponentRenderer
 _HERE = Path(__file__).parent
 
 
-def register(name: str) -> ComponentRenderer:
-    """Register ``name.js`` with ``name.css``, on top of what all components share."""
+def register(name: str, *shared: str) -> ComponentRenderer:
+    """Register ``name.js`` with ``name.css``, on top of what all components share and what ``shared`` names."""
+    parts = ("base", *shared, name)
     return st.components.v2.component(
         f"tracefix.{name}",
         html='<div class="root"></div>',
-        css=_read("base.css") + _read(f"{name}.css"),
-        js=_read("base.js") + _read(f"{name}.js"),
+        css="".join(_read(f"{part}.css") for part in parts),
+        js="".join(_read(f"{part}.js") for part in parts),
     )
 
 

@@ -13,6 +13,9 @@ MEASURED = {
 }
 """What is measured, by the names that every project has."""
 
+WRONG_CLASS, TRUE_CLASS = ", the wrong class", ", the true class"
+"""Ends of `directions`, which there is not room for everywhere."""
+
 
 def measurement_title(name: str) -> str:
     """A short name for a button: a class or a function without what stands before it."""
@@ -47,6 +50,24 @@ def subtitles(example: dict[str, Any], measurement: str) -> tuple[str, str]:
     return (
         f"Training on these pushed towards “{example['predicted']}”, the wrong class.",
         f"Training on these pushed back towards “{example['true']}”, the true class.",
+    )
+
+
+def directions(example: dict[str, Any], measurement: str) -> tuple[str, str]:
+    """Which way a part of an input pushed that raised the measurement, and one that lowered it."""
+    if measurement == "loss":
+        return "raised the loss", "lowered the loss"
+    if measurement.startswith("logit:"):
+        target = measurement.removeprefix("logit:")
+        return f"towards “{target}”", f"away from “{target}”"
+    if measurement != "margin":
+        title = measurement_title(measurement)
+        return f"raised “{title}”", f"lowered “{title}”"
+    if example["true"] == example["predicted"]:
+        return f"away from “{example['true']}”", f"towards “{example['true']}”"
+    return (
+        f"towards “{example['predicted']}”, the wrong class",
+        f"towards “{example['true']}”, the true class",
     )
 
 
