@@ -69,23 +69,41 @@ class Explanation:
         each = self.scores[None] if self.each is None else self.each
         return explained_counts(each), explained_counts(-each)
 
-    def culprits(self, top: int) -> list[dict[str, Any]]:
+    def culprits(self, top: int, *, among: NDArray[np.bool_] | None = None) -> list[dict[str, Any]]:
         """The ``top`` strongest positive scores, strongest first, as cards.
 
         Of a group those first that are among the strongest culprits of the most test examples: ``explains`` says of
         how many.
-        """
-        if self.others:
-            counts = self._explained[0]
-            return self._cards(common_order(self.scores, counts)[:top].tolist(), counts)
-        return self._cards([int(p) for p in self._order[:top] if self.scores[p] > 0])
 
-    def helpers(self, top: int) -> list[dict[str, Any]]:
-        """The ``top`` strongest negative scores, strongest first, as cards; of a group as for `culprits`."""
+        Args:
+            among: which training examples may be listed (n_train,); all of them without it.
+        """
+        return self._strongest(top, among, sign=1)
+
+    def helpers(self, top: int, *, among: NDArray[np.bool_] | None = None) -> list[dict[str, Any]]:
+        """The ``top`` strongest negative scores, strongest first, as cards; else as `culprits`."""
+        return self._strongest(top, among, sign=-1)
+
+    def _strongest(self, top: int, among: NDArray[np.bool_] | None, *, sign: int) -> list[dict[str, Any]]:
+        scores, counts = sign * self.scores, None
         if self.others:
-            counts = self._explained[1]
-            return self._cards(common_order(-self.scores, counts)[:top].tolist(), counts)
-        return self._cards([int(p) for p in self._order[::-1][:top] if self.scores[p] < 0])
+            counts = self._explained[0 if sign > 0 else 1]
+            order = common_order(scores, counts)
+        else:
+            order = self._order[::sign]
+        if among is not None:
+            order = order[among[order]]
+        best = [int(position) for position in order[:top] if scores[position] > 0]
+        return self._cards(best, counts)
+
+    @cached_property
+    def looks_mislabelled(self) -> NDArray[np.bool_]:
+        """Which training labels look wrong (n_train,): to a model that was not shown them, else to the model itself."""
+        if self.held_out is not None:
+            return self.held_out.mislabelled
+        table = self.project.predictions("train")
+        wrong: NDArray[np.bool_] = (table["label"] != table["predicted"]).to_numpy()
+        return wrong
 
     def contract(self, top: int) -> dict[str, Any]:
         """The shape that ``tracefix explain --json`` prints."""
@@ -115,6 +133,7 @@ class Explanation:
                 {
                     **card,
                     "score": float(self.scores[position]),
+                    "loss": float(row["loss"]),
                     "position": position,
                     "predicted": names[int(row["predicted"])],
                     "suspected_label_error": suspected,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dashboard.components.influence import Card
 
 
-def cards(described: list[dict[str, Any]], class_names: list[str], predictions: int = 1) -> list[Card]:
+def cards(
+    described: list[dict[str, Any]], class_names: list[str], predictions: int = 1, pinned: Sequence[str] = ()
+) -> list[Card]:
     """Cards of one column; near-duplicates name the card they repeat.
 
     Args:
         predictions: how many are explained together.
+        pinned: ids of those that are held in view.
     """
     result = []
     for card in described:
@@ -27,6 +31,8 @@ def cards(described: list[dict[str, Any]], class_names: list[str], predictions: 
                 suggested=card["suggested_label"],
                 believed=_probability(card.get("held_out_probability")),
                 duplicate_of=card["duplicate_of"],
+                loss=card["loss"],
+                pinned=card["id"] in pinned,
                 copies=sum(other["duplicate_of"] == card["id"] for other in described),
                 planted=planted if planted != card["label"] else None,
                 explains=f"explains {card['explains']} of {predictions}" if predictions > 1 else None,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from attribution.methods import DirectionalMethod, method_named
+from dashboard.annotating import tags_of
+from dashboard.card_list import View
 from dashboard.cards import cards
 from dashboard.components.influence import CardColumn, influence
 from dashboard.current import Opened
@@ -16,41 +18,15 @@ from dashboard.explaining import Question, explanation_job
 from dashboard.jobs import Job
 from dashboard.looking import look_or_not, looks_at_training
 from dashboard.messages import escaped, problem
+from dashboard.pinned import draw_pinned, pin_or_not, pinned_of
 from dashboard.score_parts import score_parts_asked, why_or_not
+from dashboard.tray import FixTray, changed
 from dashboard.tray_panel import tray_of
 from dashboard.views.measurements import common_subtitles, subtitles, unit_words
 from dashboard.waiting import show_progress
 
 if TYPE_CHECKING:
     from attribution.explanation import Explanation
-
-SHOWN = (10, 20, 50)
-
-
-@dataclass(frozen=True)
-class View:
-    """How the explanation is shown: cards per column, planted errors marked or not."""
-
-    top: int
-    reveal: bool
-
-
-def view_switch(opened: Opened) -> View:
-    """How many cards, and whether errors that were planted on purpose are marked."""
-    top = st.segmented_control(
-        "Shown",
-        SHOWN,
-        default=SHOWN[0],
-        key="shown",
-        required=True,
-        label_visibility="collapsed",
-        format_func=lambda count: f"top {count}",
-        persist_state="session",
-    )
-    reveal = False
-    if "original_label" in opened.project.examples("train").columns:
-        reveal = st.toggle("Reveal planted errors", key="reveal", persist_state="session")
-    return View(top or SHOWN[0], reveal)
 
 
 def draw_influence(opened: Opened, question: Question, view: View, explanation: Explanation) -> None:
@@ -66,12 +42,22 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
         and not question.ensemble
         and isinstance(method_named(question.method), DirectionalMethod)
     )
+    tagged = [one for one, tags in tags_of(opened, "train").items() if view.only.tag in tags]
+    among = view.only.mask(explanation, tagged)
+    pins = pinned_of(opened) if together == 1 else []
+    nothing = (
+        "No training example pushed this way."
+        if among is None
+        else f"None of the {int(among.sum()):,} training examples that the filter leaves pushed this way."
+    )
     seconds = max(explanation.seconds["total"], 0.01)
     unit = unit_words(question.method, question.measurement)
     st.caption(
         f"Scores for {escaped(explanation.measurement_words)}{unit}, found in {seconds:.2f} s. "
         f"{escaped(explanation.trust['sentence'])}"
     )
+    if together == 1:
+        draw_pinned(opened, explanation)
     influence(
         "influence",
         [
@@ -79,15 +65,15 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
                 "culprits",
                 "Culprits" if together == 1 else "Common culprits",
                 about_culprits,
-                cards(explanation.culprits(view.top), names, together),
-                "No training example pushed this way.",
+                view.arranged(cards(explanation.culprits(view.top, among=among), names, together, pins)),
+                nothing,
             ),
             CardColumn(
                 "helpers",
                 "Helpers" if together == 1 else "Common helpers",
                 about_helpers,
-                cards(explanation.helpers(view.top), names, together),
-                "No training example pushed this way.",
+                view.arranged(cards(explanation.helpers(view.top, among=among), names, together, pins)),
+                nothing,
             ),
         ],
         kind=opened.project.kind,
@@ -95,11 +81,21 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
         chosen={edit.train_id: (edit.action, edit.label) for edit in tray.edits},
         reveal=view.reveal,
         on_choose=tray.set,
+        on_choose_all=partial(relabel_all, tray),
+        on_pin=partial(pin_or_not, opened) if together == 1 else None,
         looks={} if question.others else looks_at_training(opened, question),
         on_look=None if question.others else partial(look_or_not, opened, question),
         whys=score_parts_asked(opened, question) if divisible else {},
         on_why=partial(why_or_not, opened, question) if divisible else None,
     )
+
+
+def relabel_all(tray: FixTray, ids: Sequence[str], label: str | None) -> None:
+    """Callback: relabel a whole group at once, or take it out of the tray; one undo takes it back."""
+    edits = tray.edits
+    for train_id in ids:
+        edits = changed(edits, train_id, "relabel" if label is not None else None, label)
+    tray.put(edits)
 
 
 def explain_again(opened: Opened, question: Question) -> None:

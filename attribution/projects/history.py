@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from attribution.errors import NotFoundError, ProjectError
+from attribution.projects.annotations import SCHEMA as _ANNOTATIONS
+from attribution.projects.annotations import Annotation
 from attribution.projects.records import FixRecord
 from attribution.projects.verification_record import VerificationRecord
 
@@ -145,14 +147,39 @@ class History:
         if not self._file.exists():
             return None
         with self._connection() as connection:
-            # Made by the first save: looking must not need a folder that can be written.
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'verifications'").fetchone():
+            if not _has_table(connection, "verifications"):
                 return None
             row = connection.execute(
                 "SELECT record FROM verifications WHERE ? IS NULL OR fix_id = ? ORDER BY number DESC LIMIT 1",
                 (fix_id, fix_id),
             ).fetchone()
         return None if row is None else VerificationRecord.model_validate_json(row[0])
+
+    def annotate(self, split: str, example_id: str, annotation: Annotation) -> None:
+        """Store the note and tags of an example in place of those it had; an empty annotation takes them away."""
+        with self._connection(writing=True) as connection:
+            connection.execute(_ANNOTATIONS)
+            if annotation.empty:
+                connection.execute(
+                    "DELETE FROM annotations WHERE split = ? AND example_id = ?", (split, example_id)
+                )
+            else:
+                connection.execute(
+                    "INSERT OR REPLACE INTO annotations (split, example_id, record) VALUES (?, ?, ?)",
+                    (split, example_id, annotation.model_dump_json()),
+                )
+
+    def annotations(self, split: str) -> dict[str, Annotation]:
+        """Notes and tags of the examples of a split, by id."""
+        if not self._file.exists():
+            return {}
+        with self._connection() as connection:
+            if not _has_table(connection, "annotations"):
+                return {}
+            rows = connection.execute(
+                "SELECT example_id, record FROM annotations WHERE split = ?", (split,)
+            ).fetchall()
+        return {example_id: Annotation.model_validate_json(record) for example_id, record in rows}
 
     def _update(self, assignment: str, values: tuple[str, ...], fix_id: str) -> None:
         changed = 0
@@ -198,6 +225,12 @@ class History:
             f"The history '{self._file}' cannot be written ({error}): make the folder writable, free some space, and "
             "try again."
         )
+
+
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether a table is there: it is made by the first save, as looking must not need a folder that can be written."""
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,))
+    return found.fetchone() is not None
 
 
 def _record(record: str, note: str, state: str) -> FixRecord:

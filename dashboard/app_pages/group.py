@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboard.card_list import view_switch
 from dashboard.components.mistakes import mistakes
 from dashboard.current import Opened, current_group, current_project
 from dashboard.ensemble_switch import ensemble_switch
 from dashboard.explaining import Question, explanation_job, question_of
-from dashboard.explanation_panel import draw_explanation, view_switch
+from dashboard.explanation_panel import draw_explanation
 from dashboard.heading import page_heading
 from dashboard.measurement_switch import confirmation, measurement_switch
 from dashboard.messages import escaped

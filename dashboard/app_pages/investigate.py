@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import streamlit as st
 
+from dashboard.annotating import annotation_button
+from dashboard.card_list import view_switch
 from dashboard.components.belief import belief
 from dashboard.current import Opened, current_example, current_project
 from dashboard.ensemble_switch import ensemble_switch
 from dashboard.explaining import Question, explanation_job, question_of
-from dashboard.explanation_panel import draw_explanation, view_switch
+from dashboard.explanation_panel import draw_explanation
 from dashboard.heading import page_heading
 from dashboard.looking import look_at_example, look_switch
 from dashboard.measurement_switch import confirmation, measurement_switch
@@ -105,7 +107,9 @@ example_side, influence_side = st.columns([1, 3.6], gap="medium")
 job = explanation_job(opened, question)
 with example_side, st.container(key="pinned"):
     place = st.container()
-    st.caption(f"Loss {example['loss']:.2f} nats")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"Loss {example['loss']:.2f} nats", width="content")
+        annotation_button(opened, "test", example_id)
     looking = look_switch()
 with place:
     belief(

@@ -64,7 +64,36 @@ function scoreParts(why) {
     why.layers.length ? barList(why.layers) : null)
 }
 
-function cardOf(card, { role, largest }, component, { choose, look, why }) {
+// Cards of one group, or the one that stands alone, under what they have in common.
+function groupOf(cards, column, component, actions) {
+  const list = h("ol", {}, ...cards.map((card) => cardOf(card, column, component, actions)))
+  const [first] = cards
+  if (!first.group) return list
+  const relabelled = column.role === "culprits" && component.data.groups_chosen && cards.every((card) => card.suggested === first.suggested && card.suggested)
+  const done = cards.every((card) => component.data.chosen[card.id]?.label === first.suggested)
+  return h("div", { class: "group", role: "group", "aria-label": first.group },
+    h("div", { class: "group-head" },
+      h("span", { class: "small" }, first.group),
+      relabelled
+        ? h("button", {
+            type: "button", data: { focus: `group-${column.role}-${first.group}` }, "aria-pressed": done ? "true" : "false",
+            onclick: () => actions.chooseAll(cards.map((card) => card.id), done ? null : first.suggested),
+          }, done ? `✓ All → ${first.suggested}` : `Relabel all → ${first.suggested}`)
+        : null),
+    list)
+}
+
+function groupsOf(cards) {
+  const groups = []
+  for (const card of cards) {
+    const last = groups[groups.length - 1]
+    if (last && last[0].group === card.group) last.push(card)
+    else groups.push([card])
+  }
+  return groups
+}
+
+function cardOf(card, { role, largest }, component, { choose, look, why, pin }) {
   const { data } = component
   const chosen = data.chosen[card.id]
   const controls = role === "culprits"
@@ -101,7 +130,8 @@ function cardOf(card, { role, largest }, component, { choose, look, why }) {
             h("span", { class: "muted small clip", title: card.id }, `#${card.id}`),
             h("span", { class: "nowrap" },
               data.lookable ? askButton("Look", card, looked, "What the model looked at in", look) : null,
-              data.askable ? askButton("Why?", card, parts, "Why the score of", why) : null))),
+              data.askable ? askButton("Why?", card, parts, "Why the score of", why) : null,
+              data.pinnable ? askButton("Pin", card, card.pinned, "Hold in view, to compare it,", pin) : null))),
         h("div", { class: "controls" }, ...controls)),
       scoreBar(card.score, largest),
       flags(card, data.reveal),
@@ -113,13 +143,19 @@ function cardOf(card, { role, largest }, component, { choose, look, why }) {
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const choose = (id, action, label) => setTriggerValue("choose", { id, action, label })
-  const events = { choose, look: (id) => setTriggerValue("look", id), why: (id) => setTriggerValue("why", id) }
+  const actions = {
+    choose,
+    look: (id) => setTriggerValue("look", id),
+    why: (id) => setTriggerValue("why", id),
+    pin: (id) => setTriggerValue("pin", id),
+    chooseAll: (ids, label) => setTriggerValue("choose_all", { ids, label }),
+  }
   const columns = data.columns.map((column) =>
     h("section", { "aria-label": column.title, class: column.role },
       h("h3", {}, h("span", { class: "glyph", "aria-hidden": true }, column.role === "culprits" ? "▲" : "▼"), column.title),
       h("p", { class: "muted small" }, column.subtitle),
       column.cards.length
-        ? h("ol", {}, ...column.cards.map((card) => cardOf(card, column, component, events)))
+        ? h("div", { class: "groups" }, ...groupsOf(column.cards).map((cards) => groupOf(cards, column, component, actions)))
         : h("p", { class: "muted" }, column.empty)))
   show(parentElement, h("div", { class: `columns ${columns.length > 2 ? "many" : ""}` }, ...columns))
 }

@@ -22,6 +22,9 @@ class Card:
         duplicate_of: id of a near-duplicate further up; ``copies`` counts its own near-duplicates.
         planted: its right class, where the label was planted wrong.
         explains: of how many of several predictions it is among the strongest, in words.
+        loss: its training loss, in nats.
+        group: what it has in common with the cards beside it that say the same; None where it stands alone.
+        pinned: whether it is held in view to be compared.
     """
 
     id: str
@@ -35,6 +38,9 @@ class Card:
     copies: int = 0
     planted: str | None = None
     explains: str | None = None
+    loss: float = 0.0
+    group: str | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ def influence(
     on_look: Callable[[str], None] | None = None,
     whys: Mapping[str, Mapping[str, Any]] | None = None,
     on_why: Callable[[str], None] | None = None,
+    on_choose_all: Callable[[Sequence[str], str | None], None] | None = None,
+    on_pin: Callable[[str], None] | None = None,
 ) -> None:
     """Draw the columns.
 
@@ -74,6 +82,8 @@ def influence(
         on_look: called with the id of a card over which that is to be drawn, or no longer; without it, none can.
         whys: parts of scores, by id (`views.score_parts`).
         on_why: called with the id of a card whose score is to be taken apart, or no longer; without it, none can.
+        on_choose_all: called with the ids of a group and the class that all of them are to be relabelled to.
+        on_pin: called with the id of a card that is to be held in view, or no longer; without it, none can.
     """
 
     def choose() -> None:
@@ -90,6 +100,16 @@ def influence(
         card_id = triggered(key, "why")
         if card_id is not None and on_why is not None:
             on_why(str(card_id))
+
+    def choose_all() -> None:
+        choice = triggered(key, "choose_all")
+        if choice is not None and on_choose_all is not None:
+            on_choose_all([str(one) for one in choice["ids"]], choice["label"])
+
+    def pin() -> None:
+        card_id = triggered(key, "pin")
+        if card_id is not None and on_pin is not None:
+            on_pin(str(card_id))
 
     def largest(compared: Sequence[CardColumn]) -> float:
         return max((abs(card.score) for column in compared for card in column.cards), default=1.0)
@@ -109,8 +129,12 @@ def influence(
             "lookable": on_look is not None,
             "whys": {name: dict(parts) for name, parts in (whys or {}).items()},
             "askable": on_why is not None,
+            "pinnable": on_pin is not None,
+            "groups_chosen": on_choose_all is not None,
         },
         on_choose_change=choose,
         on_look_change=look,
         on_why_change=why,
+        on_choose_all_change=choose_all,
+        on_pin_change=pin,
     )

@@ -11,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from attribution import Engine
 from attribution.projects import Project
+from dashboard.cards import cards
+from dashboard.views.card_filter import grouped
 from tests.app.drawn_pages import PATIENCE, OpenPage, shown, until_shown
 
 
@@ -83,8 +85,16 @@ def test_investigate_shows_what_the_engine_says(
     assert calm(app)
     explanation = Engine(prepared_digits).explain(example["id"])
     culprits, helpers = data["columns"]
-    assert [card["id"] for card in culprits["cards"]] == [card["id"] for card in explanation.culprits(10)]
-    assert [card["id"] for card in helpers["cards"]] == [card["id"] for card in explanation.helpers(10)]
+    names = prepared_digits.class_names
+    for column, listed in ((culprits, explanation.culprits(10)), (helpers, explanation.helpers(10))):
+        # Strongest first, and what is alike beside its strongest.
+        assert [card["id"] for card in column["cards"]] == [card.id for card in grouped(cards(listed, names))]
+    app.toggle(key="cards-group").set_value(False).run()
+    plain = shown(app, "influence")
+    assert plain is not None
+    assert [card["id"] for card in plain["columns"][0]["cards"]] == [
+        c["id"] for c in explanation.culprits(10)
+    ]
     assert all(card["score"] > 0 for card in culprits["cards"])
     assert all(card["score"] < 0 for card in helpers["cards"])
     assert data["reveal"] is False, "planted errors are hidden until somebody asks"
