@@ -12,6 +12,7 @@ from torch import Tensor
 from attribution.errors import NumericalError
 from attribution.explanation import Explanation
 from attribution.methods import Method, SummedMethod
+from attribution.projects.lds_record import read_lds
 from attribution.query import Query
 from attribution.runs import Run
 from attribution.trust import trust_of
@@ -73,6 +74,7 @@ def explained(
                 exact=exact,
                 # The test example of a later stage has no representation here.
                 representations=None if of_later_stage else run.representations(),
+                study=read_lds(run.project.directory),
             ),
             representations=run.representations(),
             others=list(examples[1:]),

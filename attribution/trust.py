@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution.methods import Method
+from attribution.projects.lds_record import LdsRecord
 from attribution.query import Query
 
 LISTED = 20
+
+POOL, PROBES = 4000, 128
+"""Training examples among which nearest ones are looked for, and of how many of them: enough for a rough share."""
+
+UNUSUAL = 0.05
+"""Where no larger share of training examples is as far from its nearest one, a test example is unlike them."""
 
 
 def trust_of(
@@ -24,16 +31,22 @@ def trust_of(
     *,
     exact: bool,
     representations: NDArray[np.float32] | None,
+    study: LdsRecord | None = None,
 ) -> dict[str, Any]:
     """Signals about one explanation, which one or several models were asked for, of one or several test examples.
 
     ``checkpoint_agreement``: mean Spearman rank correlation between the scores of single checkpoints and of all
     the others together; ``model_agreement``: the same of the models of an ensemble; ``share_of_nearest``: share of
-    the 20 strongest examples that are also among the 20 nearest by representation; ``residual``: of an iterative
-    solve, relative; ``exact``: whether all scores come from whole gradients; ``sentence``.
+    the 20 strongest examples that are also among the 20 nearest by representation; ``familiarity``: share of training
+    examples that are at least as far from their nearest other one as the test example is from its nearest (of several
+    the least); ``residual``: of an iterative solve, relative; ``exact``: whether all scores come from whole gradients;
+    ``lds``: what a ``study`` of this project measured of the method, else None; ``sentence``.
     """
     agreement = _agreement(parts)
-    share = _share_of_nearest([queries[0] for queries in portions], scores, representations)
+    mine = None if representations is None else _representations([queries[0] for queries in portions])
+    share = _share_of_nearest(mine, scores, representations)
+    familiar = _familiarity(mine, representations)
+    measured = None if study is None else study.methods.get(method.info.name)
     asked = [query for queries in portions for query in queries]
     residual = max((residual for query in asked for residual in query.residuals), default=None)
     ensemble = len(portions[0]) > 1
@@ -46,17 +59,27 @@ def trust_of(
         words.append(
             f"{round(share * LISTED)} of the {LISTED} strongest are also among the {LISTED} nearest look-alikes."
         )
+    if familiar is not None and familiar <= UNUSUAL:
+        words.append(
+            f"This example is unlike the training data: only {familiar:.0%} of them are as far from their nearest one."
+        )
     if residual is not None:
         words.append(f"The curvature was inverted to a relative residual of {residual:.1e}.")
     if not method.info.calibrated:
         words.append("Scores rank examples; their size has no unit.")
     if not exact:
         words.append("The list is exact; scores far from the top leave a part of the gradients out.")
-    words.append("Fidelity against retraining is not measured yet for this project.")
+    words.append(
+        "Fidelity against retraining is not measured yet for this project."
+        if measured is None
+        else f"Against retraining, measured in this project: LDS {measured.lds:.2f} ± {measured.standard_error:.2f}."
+    )
     return {
         "checkpoint_agreement": None if ensemble else agreement,
         "model_agreement": agreement if ensemble else None,
         "share_of_nearest": share,
+        "familiarity": familiar,
+        "lds": None if measured is None else measured.lds,
         "residual": residual,
         "exact": exact,
         "sentence": " ".join(words),
@@ -79,12 +102,16 @@ def spearman(first: Tensor, second: Tensor) -> float:
     return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
 
+def _representations(queries: Sequence[Query]) -> Tensor:
+    """Of the test examples that were asked for, (Q, D)."""
+    return torch.cat([query.test_representation(query.final) for query in queries])
+
+
 def _share_of_nearest(
-    queries: Sequence[Query], scores: Tensor, representations: NDArray[np.float32] | None
+    mine: Tensor | None, scores: Tensor, representations: NDArray[np.float32] | None
 ) -> float | None:
-    if representations is None or len(scores) <= LISTED:
+    if mine is None or representations is None or len(scores) <= LISTED:
         return None
-    mine = torch.cat([query.test_representation(query.final) for query in queries])
     theirs = torch.from_numpy(np.array(representations))
     similar = torch.stack([torch.nn.functional.cosine_similarity(theirs, one[None]) for one in mine]).mean(
         dim=0
@@ -92,3 +119,16 @@ def _share_of_nearest(
     nearest = set(similar.topk(LISTED).indices.tolist())
     strongest = set(scores.abs().topk(LISTED).indices.tolist())
     return len(nearest & strongest) / LISTED
+
+
+def _familiarity(mine: Tensor | None, representations: NDArray[np.float32] | None) -> float | None:
+    """Share of training examples at least as far from their nearest other one as the farthest of ``mine`` (Q, D)."""
+    if mine is None or representations is None or len(representations) <= LISTED:
+        return None
+    drawn = np.random.default_rng(0).permutation(len(representations))[:POOL]
+    pool = torch.nn.functional.normalize(torch.from_numpy(np.array(representations[np.sort(drawn)])), dim=1)
+    probes = pool[torch.linspace(0, len(pool) - 1, min(PROBES, len(pool))).long()]
+    # The nearest one of a training example is itself; the second nearest counts.
+    usual = (probes @ pool.T).topk(2, dim=1).values[:, 1]
+    own = (torch.nn.functional.normalize(mine.to(pool), dim=1) @ pool.T).amax(dim=1).min()
+    return float((usual <= own).double().mean())

@@ -22,7 +22,8 @@ from dashboard.pinned import draw_pinned, pin_or_not, pinned_of
 from dashboard.score_parts import score_parts_asked, why_or_not
 from dashboard.tray import FixTray, changed
 from dashboard.tray_panel import tray_of
-from dashboard.views.measurements import common_subtitles, subtitles, unit_words
+from dashboard.trust_line import trust_line
+from dashboard.views.measurements import common_subtitles, effect_sentence, subtitles, unit_words
 from dashboard.waiting import show_progress
 
 if TYPE_CHECKING:
@@ -50,12 +51,11 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
         if among is None
         else f"None of the {int(among.sum()):,} training examples that the filter leaves pushed this way."
     )
-    seconds = max(explanation.seconds["total"], 0.01)
-    unit = unit_words(question.method, question.measurement)
-    st.caption(
-        f"Scores for {escaped(explanation.measurement_words)}{unit}, found in {seconds:.2f} s. "
-        f"{escaped(explanation.trust['sentence'])}"
-    )
+    trust_line(explanation, unit_words(question.method, question.measurement))
+    scores = {edit.train_id: _score(opened, explanation, edit.train_id) for edit in tray.edits}
+    effect = effect_sentence(tray.edits, scores, question.method, question.measurement)
+    if effect is not None:
+        st.caption(escaped(effect))
     if together == 1:
         draw_pinned(opened, explanation)
     influence(
@@ -88,6 +88,10 @@ def draw_influence(opened: Opened, question: Question, view: View, explanation: 
         whys=score_parts_asked(opened, question) if divisible else {},
         on_why=partial(why_or_not, opened, question) if divisible else None,
     )
+
+
+def _score(opened: Opened, explanation: Explanation, train_id: str) -> float:
+    return float(explanation.scores[opened.project.position("train", train_id)])
 
 
 def relabel_all(tray: FixTray, ids: Sequence[str], label: str | None) -> None:

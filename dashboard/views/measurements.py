@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attribution.common import STRONGEST
 from attribution.methods import method_named
+from attribution.projects import Edit
 
 MEASURED = {
     "margin": "How far the predicted class is ahead of the true one; of a right prediction, how far it is from wrong.",
@@ -79,3 +81,24 @@ def common_subtitles(count: int) -> tuple[str, str]:
         for side in sides
     )
     return culprits, helpers
+
+
+def effect_sentence(
+    edits: Sequence[Edit], scores: Mapping[str, float], method: str, measurement: str
+) -> str | None:
+    """What removing the chosen culprits should do, by their scores; None where scores have no size or none is chosen.
+
+    Args:
+        scores: by training id.
+    """
+    removed = [
+        edit.train_id for edit in edits if edit.action != "upweight" and scores.get(edit.train_id, 0) > 0
+    ]
+    if not removed or not unit_words(method, measurement):
+        return None
+    change = -sum(scores[train_id] for train_id in removed)
+    which = "this one" if len(removed) == 1 else f"these {len(removed)}"
+    return (
+        f"By the scores, removing {which} should move the {measurement_title(measurement)} by about {change:+.2g} "
+        "nats. The order of scores is more reliable than their size, which Verify measures."
+    )
