@@ -131,7 +131,7 @@ function cardOf(card, { role, largest }, component, { choose, look, why, pin }) 
             h("span", { class: "nowrap" },
               data.lookable ? askButton("Look", card, looked, "What the model looked at in", look) : null,
               data.askable ? askButton("Why?", card, parts, "Why the score of", why) : null,
-              data.pinnable ? askButton("Pin", card, card.pinned, "Hold in view, to compare it,", pin) : null))),
+              data.pinnable ? askButton("Pin", card, card.pinned, "Pin to compare", pin) : null))),
         h("div", { class: "controls" }, ...controls)),
       scoreBar(card.score, largest),
       flags(card, data.reveal),
