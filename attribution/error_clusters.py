@@ -79,6 +79,10 @@ class ErrorCluster:
         }
 
 
+COUNTED = 20_000
+"""Texts in which it is counted how common a word is, at even distances: reading 100,000 takes seconds."""
+
+
 def error_clusters(project: Project, *, farthest: float = FARTHEST) -> list[ErrorCluster]:
     """Clusters of at least two mispredictions, largest first, equals by their worst loss.
 
@@ -93,18 +97,20 @@ def error_clusters(project: Project, *, farthest: float = FARTHEST) -> list[Erro
     from scipy.spatial.distance import squareform
 
     table = project.predictions("test")
-    wrong = table[table["label"] != table["predicted"]].sort_values("loss", ascending=False, kind="stable")[
-        :MOST
-    ]
+    positions = np.flatnonzero((table["label"] != table["predicted"]).to_numpy())
+    order = np.argsort(-table["loss"].to_numpy()[positions], kind="stable")
+    positions = positions[order][:MOST]
+    wrong = table.iloc[positions]
     if len(wrong) < 2:
         return []
-    distances = 1 - profile_cosines(project, [project.position("test", test_id) for test_id in wrong.index])
+    distances = 1 - profile_cosines(project, positions.tolist())
     np.fill_diagonal(distances, 0.0)
     numbers = fcluster(linkage(squareform(distances, checks=False), "average"), farthest, "distance")
     members = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
     members = sorted((m for m in members if len(m) > 1), key=lambda m: (-len(m), m[0]))
     texts = _texts(project)
-    return [_described(project, wrong.iloc[m], texts) for m in members]
+    common = None if texts is None else WordCounts(texts, [str(i) for m in members for i in wrong.index[m]])
+    return [_described(project, wrong.iloc[m], common) for m in members]
 
 
 def profile_cosines(project: Project, positions: Sequence[int]) -> NDArray[np.float64]:
@@ -138,7 +144,7 @@ def _cosines(products: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _described(project: Project, rows: pd.DataFrame, texts: pd.Series | None) -> ErrorCluster:
+def _described(project: Project, rows: pd.DataFrame, common: WordCounts | None) -> ErrorCluster:
     names = project.class_names
     cells = Counter(
         (names[int(t)], names[int(p)]) for t, p in zip(rows["label"], rows["predicted"], strict=True)
@@ -147,7 +153,7 @@ def _described(project: Project, rows: pd.DataFrame, texts: pd.Series | None) ->
     return ErrorCluster(
         test_ids=ids,
         cells=[(true, predicted, count) for (true, predicted), count in cells.most_common()],
-        words=[] if texts is None else telling_words(texts, ids),
+        words=[] if common is None else common.telling(ids),
     )
 
 
@@ -156,17 +162,39 @@ def _texts(project: Project) -> pd.Series | None:
     return examples["text"] if project.kind == "text" and "text" in examples.columns else None
 
 
-def telling_words(texts: pd.Series, ids: Sequence[str], *, most: int = WORDS) -> list[str]:
-    """Words that several of these texts have and few of all do: the largest share here times log(N / texts with it).
+class WordCounts:
+    """How many texts have a word; read once for all clusters.
 
-    What more than a tenth of all texts have (`COMMON`) tells nothing, however many of these have it.
+    Args:
+        texts: of all test examples, by id.
+        members: ids of the texts that will be asked about; the others are counted as far as `COUNTED` goes.
     """
-    here = Counter(word for text in texts.loc[list(ids)] for word in _words(text))
-    candidates = {word for word, count in here.items() if count > 1}
-    everywhere = Counter(word for text in texts for word in _words(text) & candidates)
-    rare = [word for word in candidates if everywhere[word] <= COMMON * len(texts)]
-    weight = {word: here[word] / len(ids) * np.log(len(texts) / everywhere[word]) for word in rare}
-    return sorted(rare, key=lambda word: (-weight[word], word))[:most]
+
+    def __init__(self, texts: pd.Series, members: Sequence[str]) -> None:
+        places = texts.index.get_indexer(list(members))
+        self._of = {m: _words(text) for m, text in zip(members, texts.iloc[places], strict=True)}
+        candidates = set().union(*self._of.values()) if self._of else set()
+        others = np.setdiff1d(np.arange(len(texts)), places)
+        read = (
+            others[np.unique(np.linspace(0, len(others) - 1, COUNTED).astype(int))] if len(others) else others
+        )
+        counted = Counter(word for text in texts.iloc[read] for word in _words(text) & candidates)
+        each = len(others) / max(len(read), 1)
+        inside = Counter(word for words in self._of.values() for word in words)
+        self._texts = len(texts)
+        self._having = {word: count + each * counted[word] for word, count in inside.items()}
+
+    def telling(self, ids: Sequence[str], *, most: int = WORDS) -> list[str]:
+        """Words that several of these texts have and few of all do: the largest share here times log(N / with it).
+
+        What more than a tenth of all texts have (`COMMON`) tells nothing, however many of these have it.
+        """
+        here = Counter(word for one in ids for word in self._of[one])
+        rare = [
+            word for word, count in here.items() if count > 1 and self._having[word] <= COMMON * self._texts
+        ]
+        weight = {word: here[word] / len(ids) * np.log(self._texts / self._having[word]) for word in rare}
+        return sorted(rare, key=lambda word: (-weight[word], word))[:most]
 
 
 def _words(text: str) -> set[str]:

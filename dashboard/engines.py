@@ -27,6 +27,12 @@ WORK_LANE = "work"
 PREPARATION_LANE = "preparation"
 """Preparing takes minutes: it must not keep a prepared project's explanations waiting."""
 
+CHECKING_LANE = "checking"
+"""A project that is not prepared yet is looked at while another is prepared."""
+
+READING_LANE = "reading"
+"""What pages find out about a project without its model: nothing on the device has to wait for it."""
+
 VERIFICATION_LANE = "verification"
 """Retraining takes minutes, on models of its own: explanations and fixes go on meanwhile."""
 

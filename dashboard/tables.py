@@ -8,9 +8,18 @@ import pandas as pd
 import streamlit as st
 
 from attribution.error_clusters import ErrorCluster, error_clusters
+from attribution.progress import Reporter
 from dashboard.current import Opened
+from dashboard.engines import READING_LANE, job_queue
+from dashboard.jobs import Job
 from dashboard.stacking import predictions_of
 from dashboard.views.mispredictions import confusion_counts, misprediction_table
+
+CLUSTER_PATIENCE = 60.0
+"""Seconds that a page waits at most for the clusters that its link names."""
+
+CLUSTERED_AT_ONCE = 500
+"""Mispredictions up to which their clusters are found while a page is drawn; thousands take seconds."""
 
 
 def mispredictions_of(opened: Opened, base: str | None = None) -> pd.DataFrame:
@@ -30,8 +39,34 @@ def texts_of(opened: Opened) -> pd.Series | None:
 
 
 def clusters_of(opened: Opened) -> dict[str, ErrorCluster]:
-    """`error_clusters.error_clusters` by the id of each one's first member, not to be changed in place."""
-    return _clusters(opened.key, opened)
+    """`error_clusters.error_clusters` by the id of each one's first member, not to be changed in place.
+
+    Waits for them where `clusters_job` is finding them.
+    """
+    job = clusters_job(opened)
+    if job is None:
+        return _clusters(opened.key, opened)
+    job.wait(CLUSTER_PATIENCE)
+    found: dict[str, ErrorCluster] = job.result or {}
+    return found
+
+
+def clusters_job(opened: Opened) -> Job | None:
+    """The background job that finds the clusters of many mispredictions; None where they are found at once."""
+    if len(mispredictions_of(opened)) <= CLUSTERED_AT_ONCE:
+        return None
+
+    def work(reporter: Reporter) -> dict[str, ErrorCluster]:
+        reporter(0.0, "Looking for errors of a common cause")
+        return _by_first_member(opened)
+
+    return job_queue().submit(
+        work,
+        key=("clusters", opened.key),
+        kind="clusters",
+        title=f"Looking for errors of a common cause in {opened.project.title}",
+        lane=READING_LANE,
+    )
 
 
 def members_of(opened: Opened, cluster: str | None) -> list[str] | None:
@@ -77,4 +112,8 @@ def _confusion(
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _clusters(key: tuple[str, str], _opened: Opened) -> dict[str, ErrorCluster]:
     del key
-    return {cluster.test_ids[0]: cluster for cluster in error_clusters(_opened.project)}
+    return _by_first_member(_opened)
+
+
+def _by_first_member(opened: Opened) -> dict[str, ErrorCluster]:
+    return {cluster.test_ids[0]: cluster for cluster in error_clusters(opened.project)}

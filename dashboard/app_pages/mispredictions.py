@@ -20,9 +20,17 @@ from dashboard.messages import way_out
 from dashboard.metrics import Metric, metric_row
 from dashboard.stacking import base_of_url, stack_bar
 from dashboard.state import filters, go, link, listed, parameter, set_parameters, unlisted
-from dashboard.tables import clusters_of, confusion_of, members_of, mispredictions_of, texts_of
+from dashboard.tables import (
+    clusters_job,
+    clusters_of,
+    confusion_of,
+    members_of,
+    mispredictions_of,
+    texts_of,
+)
 from dashboard.views.accuracy import percent, wilson_interval
 from dashboard.views.mispredictions import MATRIX_CLASSES, SORT_KEYS, filtered, sorted_by
+from dashboard.waiting import redraw_when
 
 ROWS_PER_PAGE = 50
 
@@ -136,12 +144,18 @@ def description(here: dict[str, str | None], shown: int, total: int) -> str:
 
 def cluster_name(opened: Opened) -> str | None:
     """What the cluster of the filter is called; None where there is none."""
-    found = clusters_of(opened).get(parameter("cluster") or "")
+    chosen = parameter("cluster")
+    found = None if chosen is None else clusters_of(opened).get(chosen)
     return None if found is None else found.name
 
 
 def cluster_switch(opened: Opened) -> None:
-    """The clusters, to filter by."""
+    """The clusters, to filter by; of many mispredictions as soon as they are found."""
+    job = clusters_job(opened)
+    if job is not None and not job.finished:
+        st.caption("Looking for errors of a common cause.")
+        redraw_when(lambda: job.finished)
+        return
     clusters = clusters_of(opened)
     if not clusters:
         return

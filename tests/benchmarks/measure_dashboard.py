@@ -53,6 +53,7 @@ LIBRARY = """
     look()
   })
   const quiet = () => !document.querySelector("[data-testid=stStatusWidget]")
+  window.look = { all, wait, quiet }
   window.measure = {
     row: async (position) => {
       await wait(() => quiet() && all("tbody tr.opens").length > position)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from attribution import Engine
-from attribution.error_clusters import DAMPING, error_clusters, profile_cosines, telling_words
+from attribution.error_clusters import DAMPING, WordCounts, error_clusters, profile_cosines
 from attribution.projects import Project
 
 
@@ -105,7 +105,19 @@ def test_telling_words_are_common_here_and_rare_elsewhere() -> None:
         }
         | {str(number): "nothing but the words" for number in range(25)}
     )
-    assert telling_words(texts, ["a", "b"]) == ["wooden"]
-    assert telling_words(texts, ["c", "d"]) == ["best"]
-    assert telling_words(texts, ["c", "d", "e"]) == ["best", "lighting"], "rarer elsewhere first"
-    assert telling_words(texts, ["a", "e"]) == [], "all have the article"
+    counts = WordCounts(texts, ["a", "b", "c", "d", "e"])
+    assert counts.telling(["a", "b"]) == ["wooden"]
+    assert counts.telling(["c", "d"]) == ["best"]
+    assert counts.telling(["c", "d", "e"]) == ["best", "lighting"], "rarer elsewhere first"
+    assert counts.telling(["a", "e"]) == [], "all have the article"
+
+
+def test_of_many_texts_some_say_how_common_a_word_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attribution.error_clusters.COUNTED", 100)
+    texts = pd.Series(
+        {str(n): "the usual words" + (" and lighting" if n % 5 == 0 else "") for n in range(2000)}
+        | {"a": "wooden lighting", "b": "wooden lighting"}
+    )
+    assert WordCounts(texts, ["a", "b"]).telling(["a", "b"]) == ["wooden"], (
+        "a fifth of all texts has lighting"
+    )
