@@ -40,9 +40,20 @@ class Cost:
 
 
 def estimate(
-    task: Task, trajectory: Trajectory, plan: IndexPlan, *, points: int, fitted_on: int, batch_size: int
+    task: Task,
+    trajectory: Trajectory,
+    plan: IndexPlan,
+    *,
+    points: int,
+    fitted_on: int,
+    batch_size: int,
+    examples: int | None = None,
 ) -> Cost:
-    """Cost of building an index of ``points`` points, curvature included."""
+    """Cost of building an index of ``points`` points, curvature included.
+
+    Args:
+        examples: number of training examples where the task holds only some of them.
+    """
     count = min(task.size("train"), batch_size)
     # Spread over the data, which may be sorted by length.
     batch = batch_of(task, "train", torch.linspace(0, task.size("train") - 1, count).long().tolist())
@@ -53,6 +64,6 @@ def estimate(
         started = time.perf_counter()
         capture.gradients(moved.inputs, moved.labels, task.loss).norm_squared().sum().item()
         seconds.append((time.perf_counter() - started) / count)
-    examples = task.size("train")
+    examples = task.size("train") if examples is None else examples
     work = points * (examples * _PASSES + min(examples, fitted_on) * _FITTING_PASSES)
     return Cost(work * min(seconds), plan.size(examples, points))

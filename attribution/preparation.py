@@ -129,7 +129,7 @@ class _Preparation:
         ledger = self._resume_or_clear(sources, plan, task.size("train"))
 
         kind = self._write_examples(task, report.share(0.02, 0.06))
-        facts = _facts(task, trajectory, kind)
+        facts = facts_of(task, trajectory, kind)
         batch_size = gradient_batch_size(task)
         frozen.build(
             task,
@@ -259,7 +259,8 @@ class _Preparation:
         return table
 
 
-def _facts(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
+def facts_of(task: Task, trajectory: Trajectory, kind: str) -> ProjectFacts:
+    """What decides which methods can run; ``kind`` is what a person sees of an example: "text", "image" or "other"."""
     model = trajectory.model_at(trajectory.final)
     head, problem = _head(task, model)
     return ProjectFacts(

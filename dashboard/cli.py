@@ -16,13 +16,14 @@ from typing import Annotated, Any
 import typer
 
 from attribution.errors import Cancelled, TracefixError, UsageError
-from dashboard import cli_projects, cli_results, cli_studies, cli_tracing, cli_verification
+from dashboard import cli_checking, cli_projects, cli_results, cli_studies, cli_tracing, cli_verification
 from dashboard.cli_options import NoBrowserOption, PortOption, ProjectsOption
 from dashboard.cli_terminal import print_error
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     cli_projects.demo,
     cli_projects.new,
+    cli_checking.check,
     cli_projects.prepare,
     cli_tracing.mispredictions,
     cli_tracing.explain,

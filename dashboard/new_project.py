@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
 from attribution.progress import SILENT, Reporter
@@ -19,8 +20,14 @@ from attribution.sources.python_function import split_name
 from attribution.sources.tables import open_table
 from attribution.sources.trainer_folder import checkpoint_folders
 
+if TYPE_CHECKING:
+    from attribution.sources.examination import Examination
+
 USUAL_TEXT_COLUMNS = ("text", "sentence")
 USUAL_IMAGE_COLUMNS = ("image",)
+
+READ_AT_ONCE = 20_000
+"""Examples of a task's split up to which each is read for its label when the project is made."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +158,15 @@ def create(
     manifest: Manifest,
     *,
     reporter: Reporter = SILENT,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] | None = None,
 ) -> Project:
     """Check everything that the manifest names, then write the project; on an error nothing is written.
 
     Tables of texts and pictures are gone through without being loaded, however large; anything else is loaded once.
 
     Args:
-        tell: gets a sentence on each split of a table or folder, and on how it was read where that could surprise.
+        tell: gets a sentence on each split, on how it was read where that could surprise, and on what a check of a
+            sample finds amiss.
 
     Raises:
         ProjectError: the directory already is a project, or the model, the data, a checkpoint or the function do not
@@ -171,25 +179,49 @@ def create(
         )
     if path.exists() and not path.is_dir():
         raise ProjectError(f"'{path}' is a file: choose a directory for the project.")
-    from attribution.sources import load_task
     from attribution.sources.checkpoint_files import check_checkpoints
 
     project = Project(path, manifest)
-    if isinstance(manifest.source, TransformersSource):
-        from attribution.sources.examination import examine
+    examined = _examined(project, reporter.share(0.0, 0.7))
+    report = None
+    if examined is not None:
+        check_checkpoints(examined.task)
+    if tell is not None and examined is not None:
+        from attribution.checking import quick_check
 
-        examination = examine(project, reporter=reporter)
-        for facts in examination.facts.values():
+        report = quick_check(project, examined, reporter=reporter.share(0.7, 1.0))
+    made = create_project(path, manifest)
+    if tell is not None and examined is not None and report is not None:
+        for facts in examined.facts.values():
             for sentence in (facts.summary, *facts.notes):
                 tell(sentence)
-        task = examination.task
-    else:
-        from attribution.trial import try_task
+        for finding in report.doubts:
+            tell(f"{finding.severity.capitalize()}: {finding.sentence} {finding.remedy}".strip())
+        if not report.doubts:
+            tell("Checked on a sample: everything fits.")
+    return made
 
-        task = load_task(project)
-        try_task(task, reporter)
-    check_checkpoints(task)
-    return create_project(path, manifest)
+
+def _examined(project: Project, reporter: Reporter) -> Examination | None:
+    """What the data look like; None of a task whose labels only all of its many inputs would tell.
+
+    Raises:
+        ProjectError: the model, the data or the function do not load.
+    """
+    from attribution.checking.check import QUICK_SAMPLE
+    from attribution.sources.examination import SPLITS, Examination, examine, facts_of_task
+
+    if isinstance(project.manifest.source, TransformersSource):
+        return examine(project, sample=QUICK_SAMPLE, reporter=reporter)
+    from attribution.sources import load_task
+    from attribution.trial import try_task
+
+    reporter(0.0, "Loading the model and its data")
+    task = load_task(project)
+    try_task(task, reporter)
+    if any(not hasattr(task.dataset(s), "labels") and task.size(s) > READ_AT_ONCE for s in SPLITS):
+        return None
+    return Examination(facts_of_task(task, sample=QUICK_SAMPLE), task)
 
 
 def _manifest(directory: Path, source: TaskSource | TransformersSource) -> Manifest:

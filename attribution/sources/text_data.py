@@ -224,3 +224,11 @@ class TextTokenizer:
                     f"model knows {self._vocabulary}: put the tokenizer it was trained with into its folder."
                 )
         return {name: rows for name, rows in encoded.items() if self._inputs(name)}
+
+    def lengths(self, texts: list[str], pairs: list[str] | None) -> list[int]:
+        """How many tokens texts (or pairs of them) have when nothing is cut, special ones included."""
+        if not texts:
+            return []
+        # Without a largest length there is nothing to warn of: these go to no model.
+        encoded = self._tokenizer(texts, pairs, truncation=False, padding=False, verbose=False)
+        return [len(tokens) for tokens in encoded["input_ids"]]

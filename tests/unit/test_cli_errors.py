@@ -24,7 +24,9 @@ from tests.command_line import CommandLine
         ("./missing/folder", "There is no directory"),
     ],
 )
-@pytest.mark.parametrize("command", ["mispredictions", "prepare", "explain", "fix", "report", "export"])
+@pytest.mark.parametrize(
+    "command", ["mispredictions", "check", "prepare", "explain", "fix", "report", "export"]
+)
 def test_unknown_project(
     tracefix: CommandLine, tmp_path: Path, command: str, project: str, hint: str
 ) -> None:
