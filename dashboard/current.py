@@ -10,10 +10,12 @@ import streamlit as st
 
 from attribution.errors import NotFoundError, TracefixError
 from attribution.projects import Project
+from dashboard.checking import draw_check
 from dashboard.locations import projects_directory, recent_projects, reference_to, resolve
 from dashboard.messages import stop_with, way_out
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import forget, parameter, recall, unlisted
+from dashboard.waiting import keep_waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +98,8 @@ def current_project() -> Opened:
             args=(reference_to(directory), project.title),
         )
         way_out("All projects", "projects", key="exit-projects")
+        if not draw_check(directory, project.title):
+            keep_waiting()  # and draws the page anew
         st.stop()
     return Opened(reference, project, stamp)
 
