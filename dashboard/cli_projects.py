@@ -159,6 +159,14 @@ def new(
         str | None,
         typer.Option("--ensemble", metavar="GLOB", help="Further models, trained alike from other seeds."),
     ] = None,
+    trained: Annotated[
+        str | None,
+        typer.Option(
+            "--trained",
+            metavar="a,b",
+            help="Beginnings of the names of the parameters that were trained (classifier, say); all if not given.",
+        ),
+    ] = None,
     initial: Annotated[
         str | None,
         typer.Option(
@@ -178,11 +186,19 @@ def new(
     """Record a model of your own as a project, and check that it loads; nothing is computed yet."""
     from attribution.sources.found_training import training_summary
     from dashboard.locations import remember
-    from dashboard.new_project import Table, create, follows, from_function, from_tables, started_from
+    from dashboard.new_project import (
+        Table,
+        create,
+        follows,
+        from_function,
+        from_tables,
+        started_from,
+        trained_only,
+    )
 
     tables = {"--model": model, "--train": train, "--test": test}
     extra = {**tables, "--text": text, "--image": image, "--checkpoints": checkpoints, "--id": id_column}
-    extra |= {"--pair": pair, "--ensemble": ensemble, "--initial": initial}
+    extra |= {"--pair": pair, "--ensemble": ensemble, "--trained": trained, "--initial": initial}
     if task is not None:
         given = [option for option, value in extra.items() if value is not None]
         if given:
@@ -196,6 +212,8 @@ def new(
             )
         columns = Table(text=text, pair=pair, image=image, label=label, id=id_column)
         manifest = from_tables(project, model, train, test, columns, checkpoints, ensemble)
+        if trained is not None:
+            manifest = trained_only(manifest, separated("--trained", trained) or [])
         if initial is not None:
             manifest = started_from(manifest, project, initial)
     if after is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -153,6 +153,18 @@ def started_from(manifest: Manifest, directory: Path, initial: str) -> Manifest:
     return manifest.model_copy(update={"source": source})
 
 
+def trained_only(manifest: Manifest, prefixes: Sequence[str]) -> Manifest:
+    """The manifest with the parameters that were trained, by the beginnings of their names; all others are constants.
+
+    Raises:
+        UsageError: a task says that itself.
+    """
+    if not isinstance(manifest.source, TransformersSource):
+        raise UsageError("--trained is for --model: of a task, freeze the rest with requires_grad_(False).")
+    source = manifest.source.model_copy(update={"trained": list(prefixes)})
+    return manifest.model_copy(update={"source": source})
+
+
 def create(
     directory: Path,
     manifest: Manifest,
@@ -179,13 +191,9 @@ def create(
         )
     if path.exists() and not path.is_dir():
         raise ProjectError(f"'{path}' is a file: choose a directory for the project.")
-    from attribution.sources.checkpoint_files import check_checkpoints
-
     project = Project(path, manifest)
     examined = _examined(project, reporter.share(0.0, 0.7))
     report = None
-    if examined is not None:
-        check_checkpoints(examined.task)
     if tell is not None and examined is not None:
         from attribution.checking import quick_check
 
@@ -206,19 +214,23 @@ def _examined(project: Project, reporter: Reporter) -> Examination | None:
     """What the data look like; None of a task whose labels only all of its many inputs would tell.
 
     Raises:
-        ProjectError: the model, the data or the function do not load.
+        ProjectError: the model, the data, a checkpoint or the function do not load.
     """
     from attribution.checking.check import QUICK_SAMPLE
+    from attribution.sources.checkpoint_files import check_checkpoints
     from attribution.sources.examination import SPLITS, Examination, examine, facts_of_task
 
     if isinstance(project.manifest.source, TransformersSource):
-        return examine(project, sample=QUICK_SAMPLE, reporter=reporter)
+        examined = examine(project, sample=QUICK_SAMPLE, reporter=reporter)
+        check_checkpoints(examined.task)
+        return examined
     from attribution.sources import load_task
     from attribution.trial import try_task
 
     reporter(0.0, "Loading the model and its data")
     task = load_task(project)
     try_task(task, reporter)
+    check_checkpoints(task)
     if any(not hasattr(task.dataset(s), "labels") and task.size(s) > READ_AT_ONCE for s in SPLITS):
         return None
     return Examination(facts_of_task(task, sample=QUICK_SAMPLE), task)
