@@ -7,6 +7,7 @@ import streamlit as st
 
 from attribution.progress import Reporter
 from attribution.projects import FixRecord, VerificationRecord
+from dashboard.chart import chart
 from dashboard.current import Opened
 from dashboard.engines import VERIFICATION_LANE, engine_shelf, job_queue
 from dashboard.jobs import Job
@@ -105,10 +106,9 @@ def _ask(opened: Opened, fix: FixRecord, *, again: bool, running: bool) -> None:
 def _draw(record: VerificationRecord) -> None:
     """The verdict, and predicted beside actual change."""
     st.markdown(f"**{escaped(verdict(record))}** {escaped(outcome_sentence(record))}")
-    st.plotly_chart(
+    chart(
         _figure(record, record.fix_id, f"{record.created} {record.seconds}"),
         key="verification",
-        config={"displayModeBar": False},
         alt=f"Predicted change of the margin beside that of each retrained model. {verdict(record)}",
     )
     said = [training_sentence(record), spread_sentence(record)]

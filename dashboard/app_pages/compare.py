@@ -10,6 +10,7 @@ from attribution.errors import TracefixError
 from attribution.methods import ProjectFacts, availability, default_method, families, list_methods
 from attribution.projects.lds_record import LdsRecord, read_lds
 from dashboard.cards import cards
+from dashboard.chart import chart
 from dashboard.components.influence import CardColumn, influence
 from dashboard.components.table import table
 from dashboard.current import Opened, current_example, current_project
@@ -100,10 +101,9 @@ def draw_comparison(opened: Opened, question: Question, comparison: Comparison) 
     dark = st.context.theme.type == "dark"
     with st.grid(len(matrices), min_column_width=MATRIX_WIDTH):
         for values, title, percent in matrices:
-            st.plotly_chart(
+            chart(
                 agreement_heatmap(titles, values, title=title, percent=percent, dark=dark),
                 key=title,
-                config={"displayModeBar": False},
                 alt=f"{title}, for each pair of methods, as a table of numbers",
             )
     st.caption(

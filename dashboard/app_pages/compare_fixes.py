@@ -6,6 +6,7 @@ import streamlit as st
 
 from attribution.errors import TracefixError
 from attribution.projects import FixRecord
+from dashboard.chart import chart
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened, current_project
 from dashboard.fix_panels import changed_predictions, curves_of, fix_outcome
@@ -64,10 +65,9 @@ def beliefs(opened: Opened, pair: tuple[FixRecord, FixRecord]) -> None:
                 caption=f"What became of each prediction of fix {letter}",
                 size=80,
             )
-            st.plotly_chart(
+            chart(
                 curves_of(fix, fix.fix_id),
                 key=f"curves-{letter}",
-                config={"displayModeBar": False},
                 alt=f"Probability of the true and the originally predicted class after each step of fix {letter}",
             )
             way_out(

@@ -8,6 +8,7 @@ import streamlit as st
 
 from attribution.errors import NotFoundError, TracefixError
 from attribution.projects import FixRecord
+from dashboard.chart import chart
 from dashboard.current import Opened, current_project
 from dashboard.downloads import downloads
 from dashboard.engines import job_queue
@@ -86,10 +87,9 @@ def draw_fix(opened: Opened, fix: FixRecord) -> None:
     with proof_side:
         st.subheader("Beside its controls", anchor=False)
         comparison(fix)
-        st.plotly_chart(
+        chart(
             curves_of(fix, fix.fix_id),
             key="curves",
-            config={"displayModeBar": False},
             alt="Probability of the true and the originally predicted class after each step, for the fix and controls",
         )
     side_effects(opened, fix)

@@ -5,7 +5,9 @@ Everything on it is inert: users' texts and class names are escaped, and the pag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from attribution.explanation import Explanation
 from attribution.fixing import replay_command
@@ -22,8 +24,16 @@ LARGEST = 6_000_000
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -> str:
+def page_of(
+    project: Project,
+    fix: FixRecord,
+    explanation: Explanation | None,
+    looked: Mapping[str, Any] | None = None,
+) -> str:
     """The page of a fix; without an ``explanation``, the examples behind the mistake are left out.
+
+    Args:
+        looked: what the model looked at (`views.saliency.looked_at`), where that is known.
 
     Raises:
         NotFoundError: the test example or a training example is no longer in the project.
@@ -36,7 +46,7 @@ def page_of(project: Project, fix: FixRecord, explanation: Explanation | None) -
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
     believed = belief(fix, explanation, project.history.verification(fix.fix_id))
     steps = [
-        ("The mistake", "What went wrong", mistake(project, fix)),
+        ("The mistake", "What went wrong", mistake(project, fix, looked)),
         ("The reasons", "Why: the training examples behind it", reasons(fix, explanation, project.kind)),
         ("The fix", "What was changed", changes(project, fix, explanation)),
         ("The effect", "What that did, beside its controls", outcome(fix)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from attribution.explanation import Explanation
@@ -10,6 +10,7 @@ from attribution.fixing import edit_reasons
 from attribution.projects import ControlRecord, FixRecord, Project, VerificationRecord
 from dashboard.report.drawing import bars, curve
 from dashboard.report.escaping import escape
+from dashboard.report.looked import looked_html
 from dashboard.report.pictures import shown
 from dashboard.views.accuracy import percent, points
 from dashboard.views.fixes import accuracy_change, controls_sentence, verdict
@@ -31,8 +32,8 @@ MOST_EFFECTS = 16
 _DONE = {"upweight": "trained on more", "relabel": "relabelled", "remove": "removed"}
 
 
-def mistake(project: Project, fix: FixRecord) -> str:
-    """The examples, and what the model said of them before."""
+def mistake(project: Project, fix: FixRecord, looked: Mapping[str, Any] | None = None) -> str:
+    """The examples, what the model said of them before, and of a single one what it looked at, where that is known."""
     if len(fix.test_ids) > 1:
         return _mistakes(project, fix)
     example = project.example("test", fix.test_id)
@@ -42,7 +43,7 @@ def mistake(project: Project, fix: FixRecord) -> str:
         f"<b>{percent(confidence)}</b>. The right answer is {_chip(fix.true, 'helper')}, which it gives "
         f"<b>{percent(fix.before.probabilities[fix.true])}</b>.</p>"
         '<div class="split"><div>'
-        f"{shown(project.kind, example['input'], f'Test example {fix.test_id}', large=True)}"
+        f"{_seen(project, fix, str(example['input']), looked)}"
         f'<p class="muted small">Test example {escape(fix.test_id)}</p></div><div>'
         + bars(
             fix.before.probabilities,
@@ -52,6 +53,14 @@ def mistake(project: Project, fix: FixRecord) -> str:
         )
         + "</div></div>"
     )
+
+
+def _seen(project: Project, fix: FixRecord, value: str, looked: Mapping[str, Any] | None) -> str:
+    """The test example, with what the model looked at where that is known."""
+    name = f"Test example {fix.test_id}"
+    if looked is None:
+        return shown(project.kind, value, name, large=True)
+    return f"<h3>What the model looked at</h3>{looked_html(project.kind, value, name, looked)}"
 
 
 def _mistakes(project: Project, fix: FixRecord) -> str:
