@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from attribution import Engine, prepare
-from attribution.errors import TracefixError, UsageError
+from attribution.errors import UsageError
 from attribution.projects import History, Project
 from attribution.projects.access import ReadOnlyError, check_may_change, decided, refusal, set_rule
 from attribution.projects.files import building, write_text
@@ -125,7 +125,7 @@ def test_everything_that_writes_asks(
         lambda: write_text(tmp_path / "file", "text"),
         lambda: building(tmp_path / "folder", occupied="").__enter__(),
         lambda: Ledger.resumed(tmp_path / "index", {}),
-        lambda: ensure_sample("digits", tmp_path / "projects"),
+        lambda: ensure_sample("digits", tmp_path / "elsewhere"),
         lambda: prepare(own_digits),
         lambda: Engine(prepared_digits, device="cpu").explain(
             prepared_digits.mispredictions()[0]["id"], method="trak"
@@ -196,5 +196,3 @@ def test_a_history_from_before_keepers_were_recorded_still_opens_and_can_be_kept
     assert history.get("old").kept_by is None and len(history.list()) == 1
     history.keep("old", by="ann@example.org")
     assert history.get("old").kept_by == "ann@example.org"
-
-
