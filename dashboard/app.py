@@ -31,6 +31,7 @@ def main() -> None:
         initial_sidebar_state="collapsed" if story else SIDEBAR_WIDTH,
     )
     st.logo(str(HERE / "assets" / "logo.svg"), size="large")
+    st.html(HERE / "assets" / "app.css")
     permission.enforce()
     with calm():
         gate()

@@ -13,6 +13,7 @@ from dashboard.downloads import downloads
 from dashboard.engines import job_queue
 from dashboard.explaining import Question, question_of
 from dashboard.fix_panels import comparison, curves_of, fix_outcome, newly_broken, newly_fixed, per_class
+from dashboard.guide import guide
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import escaped, problem, stop_with, way_out
@@ -303,6 +304,7 @@ def draw_page(opened: Opened, fix: FixRecord | None, job: Job | None) -> None:
             else:
                 clear_places(2)  # Keep and Discard of the fix that was shown before
     if fix is not None:
+        guide(opened, "preview")
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             way_out(
                 "Story",

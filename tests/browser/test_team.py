@@ -80,7 +80,7 @@ def test_read_only_changes_nothing_whatever_the_link(page: Page, closed: Closed)
     tray = f'[["{train_id}","u"]]'
     page.goto(f"{closed.read_only}/investigate?project=digits&example={example}&tray={tray}")
     expect(heading(page, "Culprits")).to_be_visible(timeout=WORK_PATIENCE)
-    expect(page.get_by_text("Read-only")).to_be_visible()
+    expect(page.get_by_text("Read-only").first).to_be_visible()
     cards(page, "Helpers").first.get_by_role("button", name="Up-weight").click()
     expect(heading(page, "Fix tray (2)")).to_be_visible()
     button = page.get_by_test_id("stSidebar").get_by_role("button", name="Suggest & preview")
