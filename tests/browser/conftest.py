@@ -95,7 +95,7 @@ def server(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -
     process, address = start_server(arguments, tmp_path_factory.mktemp("logs") / "server.log")
     yield Server(address, projects)
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def screens(server: Server, chromium: Browser) -> Iterator[tuple[Page, dict[str,
         "history": "/history?project=digits",
         "compare_fixes": f"/compare_fixes?project=digits&fixes={first.fix_id},{second.fix_id}",
         "texts": "/mispredictions?project=hostile",
-        "nothing open": "/history",
+        "note": "/history?project=digits",
     }
     context = chromium.new_context(base_url=server.address, viewport={"width": 1440, "height": 900})
     page = context.new_page()
@@ -71,10 +71,19 @@ def drawn(page: Page, name: str) -> None:
         "history": rows(page, HISTORY).first,
         "compare_fixes": heading(page, "Predictions that changed"),
         "texts": rows(page, MISPREDICTIONS).first,
-        "nothing open": page.get_by_role("button", name="Choose a project"),
+        "note": rows(page, HISTORY).first,
     }
     expect(awaited[name]).to_be_visible(timeout=WORK_PATIENCE)
     settled(page)
+    # What is folded away is part of a screen, too.
+    if name == "investigate":
+        page.get_by_test_id("stExpander").get_by_text("Recipe").click()
+        page.get_by_role("button", name=re.compile("^.*Measurement:")).click()
+        expect(page.get_by_test_id("stPopoverBody")).to_be_visible()
+    if name == "note":
+        page.get_by_role("button", name=re.compile("^Note:")).first.click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        settled(page)
 
 
 def violations(page: Page) -> list[str]:

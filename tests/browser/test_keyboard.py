@@ -50,9 +50,11 @@ def test_the_loop_with_the_keyboard_alone(page: Page, server: Server) -> None:
 
     culprits = heading(page, "Culprits")
     expect(culprits).to_be_visible(timeout=WORK_PATIENCE)
+    settled(page)
     page.keyboard.press("n")
     expect(page).to_have_url(re.compile(f"example={expected[1]['id']}"))
     expect(culprits).to_be_visible(timeout=WORK_PATIENCE)
+    settled(page)
     page.keyboard.press("p")
     expect(page).to_have_url(re.compile(f"example={expected[0]['id']}"))
     expect(culprits).to_be_visible(timeout=WORK_PATIENCE)

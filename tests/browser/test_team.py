@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from attribution.projects import Project
 from tests.browser.conftest import PROGRAM, Server, start_server
 from tests.browser.screens import cards, heading, screenshot, settled
+from tests.browser.test_accessibility import violations
 from tests.browser.test_loop import WORK_PATIENCE
 from tests.directory_contents import contents
 from tests.unit.fix_records import record
@@ -59,7 +60,7 @@ def closed(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -
     for process, _ in started:
         process.terminate()
     for process, _ in started:
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def test_without_a_login_no_page_can_be_reached(page: Page, closed: Closed) -> None:
@@ -71,6 +72,7 @@ def test_without_a_login_no_page_can_be_reached(page: Page, closed: Closed) -> N
         assert "digits" not in page.locator("body").inner_text().lower()
         expect(page.get_by_role("link", name="History")).to_have_count(0)
     screenshot(page, "login")
+    assert not violations(page)
 
 
 def test_read_only_changes_nothing_whatever_the_link(page: Page, closed: Closed) -> None:
@@ -89,6 +91,7 @@ def test_read_only_changes_nothing_whatever_the_link(page: Page, closed: Closed)
     settled(page)
     expect(page).to_have_url(re.compile("/investigate"))
     screenshot(page, "read-only-investigate")
+    assert not violations(page)
 
     # A method that would have to be prepared, by a link: refused in one sentence.
     page.goto(f"{closed.read_only}/investigate?project=digits&example={example}&method=source")
