@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.components.guide import guide_line
 from dashboard.current import Opened
+from dashboard.permission import may_change
 
 SAMPLE = "digits"
 
@@ -32,8 +33,8 @@ _CLOSED = "guide closed"
 
 
 def guide(opened: Opened, page: str) -> None:
-    """The steps of a page; nothing on other projects, and nothing once the guide was closed."""
-    if opened.project.manifest.sample != SAMPLE or st.session_state.get(_CLOSED):
+    """The steps of a page; nothing on other projects, to those who may not take them, and once the guide was closed."""
+    if opened.project.manifest.sample != SAMPLE or st.session_state.get(_CLOSED) or not may_change():
         return
     pages = list(STEPS)
     before = sum(len(STEPS[name]) for name in pages[: pages.index(page)])
