@@ -120,7 +120,8 @@ def undo_bar(opened: Opened) -> None:
 
 def actions(opened: Opened, fix: FixRecord) -> list[dict[str, str]]:
     """The buttons of a row."""
-    labels = {name: label for name, label in ACTIONS.items() if name in READING or may_change()}
+    allowed = ACTIONS if may_change() else READING
+    labels = {name: ACTIONS[name] for name in allowed}
     marked = marked_fix(opened)
     if marked is not None:
         labels["compare"] = "Chosen" if marked == fix.fix_id else "Compare with it"

@@ -79,7 +79,11 @@ def test_a_fix_can_be_looked_at_and_reported(project: Project, open_page: OpenPa
     assert app.button(key="make-report").disabled is False
     rows = shown(open_page("history", project="digits"), "history")
     assert rows is not None
-    assert [action["name"] for action in rows["rows"][0]["cells"]["actions"]] == ["compare", "report"]
+    assert [action["name"] for action in rows["rows"][0]["cells"]["actions"]] == [
+        "story",
+        "compare",
+        "report",
+    ]
 
 
 def test_explanations_are_for_everybody(project: Project, open_page: OpenPage) -> None:
@@ -107,3 +111,45 @@ def test_what_buttons_start_is_refused_below_them(project: Project, monkeypatch:
         project.history.keep("fix-preview")
     assert len(said) == 2 and all("read" in sentence for sentence in said)
     assert contents(project.directory) == before
+
+
+@pytest.fixture
+def somebody(monkeypatch: pytest.MonkeyPatch, own_digits: Project, own_projects: Path) -> Iterator[Any]:
+    """``somebody("ann@example.org")`` is logged in from then on; of all, only ann may edit, and eve gets in nowhere."""
+    settings = {"auth": {}, "tracefix": {"editors": ["Ann@example.org"], "readers": ["example.org"]}}
+    fix = record("fix-preview").model_copy(update={"test_id": own_digits.mispredictions()[0]["id"]})
+    own_digits.history.save(fix, state="preview")
+    monkeypatch.setattr(permission, "_secrets", lambda: settings)
+
+    def logged_in(address: str | None) -> None:
+        for module in ("permission", "login"):
+            monkeypatch.setattr(f"dashboard.{module}.email", lambda: address)
+
+    yield logged_in
+    set_rule(None)
+
+
+def test_an_editor_keeps_a_fix_under_their_name(
+    somebody: Any, own_digits: Project, open_page: OpenPage
+) -> None:
+    somebody("ann@example.org")
+    app = open_page("preview", project="digits", fix="fix-preview")
+    app.button(key="keep").click().run()
+    assert not app.exception and not app.error
+    set_rule(None)
+    assert own_digits.history.get("fix-preview").kept_by == "ann@example.org"
+    rows = shown(open_page("history", project="digits"), "history")
+    assert rows is not None and rows["rows"][0]["cells"]["when"].endswith("kept by ann@example.org")
+    assert app.button(key="log-out").label == "Log out"
+
+
+def test_a_reader_of_the_list_looks_and_a_stranger_does_not(somebody: Any, open_page: OpenPage) -> None:
+    somebody("bob@example.org")
+    app = open_page("preview", project="digits", fix="fix-preview")
+    assert shown(app, "comparison") is not None
+    assert "keep" not in {button.key for button in app.button}
+    for address in ("eve@evil.net", None):
+        somebody(address)
+        app = open_page("preview", project="digits", fix="fix-preview")
+        assert shown(app, "comparison") is None and not app.exception
+        assert {str(button.key) for button in app.button} <= {"log-in-default", "log-out"}

@@ -46,6 +46,7 @@ def screens(server: Server, chromium: Browser) -> Iterator[tuple[Page, dict[str,
         "group": f"/group?project=digits&examples={together}",
         "compare": f"/compare?project=digits&example={example}&methods=grad_dot,representation",
         "preview": f"/preview?project=digits&fix={first.fix_id}",
+        "story": f"/preview?project=digits&fix={first.fix_id}&view=story",
         "history": "/history?project=digits",
         "compare_fixes": f"/compare_fixes?project=digits&fixes={first.fix_id},{second.fix_id}",
         "texts": "/mispredictions?project=hostile",
@@ -68,6 +69,7 @@ def drawn(page: Page, name: str) -> None:
         "group": heading(page, "Common culprits"),
         "compare": heading(page, "The first 5 culprits of each"),
         "preview": page.locator(".js-plotly-plot").first,
+        "story": page.frame_locator("iframe").get_by_role("heading").first,
         "history": rows(page, HISTORY).first,
         "compare_fixes": heading(page, "Predictions that changed"),
         "texts": rows(page, MISPREDICTIONS).first,
@@ -116,4 +118,12 @@ def test_no_screen_shuts_anybody_out(screens: tuple[Page, dict[str, str]]) -> No
             expect(page.locator(".stApp")).to_have_css("color-scheme", theme)
             settled(page)
             found += [f"{name}, {theme}: {line}" for line in violations(page)]
+        if name == "story":
+            # The page in the frame, where no script may run, by itself: it is what is mailed as a report.
+            story = page.locator("iframe").get_attribute("srcdoc")
+            assert story is not None
+            page.set_content(story)
+            for theme in ("light", "dark"):
+                page.emulate_media(color_scheme=theme)
+                found += [f"report, {theme}: {line}" for line in violations(page)]
     assert not found, "\n".join(found)
