@@ -12,7 +12,7 @@ import streamlit as st
 
 from attribution.errors import TracefixError, UsageError
 from dashboard.messages import escaped
-from dashboard.permission import Policy, email, policy
+from dashboard.permission import Policy, email, policy, secrets
 
 
 class LoginSettingsError(UsageError):
@@ -21,7 +21,7 @@ class LoginSettingsError(UsageError):
 
 def providers() -> list[str]:
     """Names of the identity providers of ``[auth]``; ``default`` where it names none."""
-    section: Mapping[str, Any] = st.secrets.get("auth", {})
+    section: Mapping[str, Any] = secrets().get("auth", {})
     named = [name for name, value in section.items() if isinstance(value, Mapping)]
     return named or ["default"]
 

@@ -90,11 +90,11 @@ def policy() -> Policy:
     Raises:
         UsageError: a list in secrets.toml is not a list of texts.
     """
-    secrets = _secrets()
-    own = secrets.get("tracefix") or {}
+    said = secrets()
+    own = said.get("tracefix") or {}
     return Policy(
         read_only=os.environ.get(READ_ONLY_VARIABLE) == "1",
-        login="auth" in secrets,
+        login="auth" in said,
         editors=_entries(os.environ.get(EDITORS_VARIABLE) or own.get("editors"), "editors"),
         readers=_entries(os.environ.get(READERS_VARIABLE) or own.get("readers"), "readers"),
     )
@@ -152,7 +152,7 @@ def refusing(callback: Callable[_P, None]) -> Callable[_P, None]:
     return guarded
 
 
-def _secrets() -> Mapping[str, Any]:
+def secrets() -> Mapping[str, Any]:
     """What secrets.toml says; nothing where there is none."""
     from streamlit.runtime.secrets import secrets_singleton
 

@@ -119,7 +119,7 @@ def somebody(monkeypatch: pytest.MonkeyPatch, own_digits: Project, own_projects:
     settings = {"auth": {}, "tracefix": {"editors": ["Ann@example.org"], "readers": ["example.org"]}}
     fix = record("fix-preview").model_copy(update={"test_id": own_digits.mispredictions()[0]["id"]})
     own_digits.history.save(fix, state="preview")
-    monkeypatch.setattr(permission, "_secrets", lambda: settings)
+    monkeypatch.setattr(permission, "secrets", lambda: settings)
 
     def logged_in(address: str | None) -> None:
         for module in ("permission", "login"):

@@ -86,7 +86,7 @@ def test_who_gets_in_and_who_may_change(
 
 
 def test_what_cannot_be_read_of_the_settings_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(permission, "_secrets", lambda: {"tracefix": {"editors": 7}})
+    monkeypatch.setattr(permission, "secrets", lambda: {"tracefix": {"editors": 7}})
     with pytest.raises(UsageError, match="not a list"):
         permission.policy()
     assert permission.refusal() is not None
@@ -94,7 +94,7 @@ def test_what_cannot_be_read_of_the_settings_is_a_no(monkeypatch: pytest.MonkeyP
 
 def test_settings_come_from_secrets_and_the_environment_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        permission, "_secrets", lambda: {"auth": {}, "tracefix": {"editors": [ANN], "readers": "b@c.d, e.f"}}
+        permission, "secrets", lambda: {"auth": {}, "tracefix": {"editors": [ANN], "readers": "b@c.d, e.f"}}
     )
     assert permission.policy() == Policy(login=True, editors=(ANN,), readers=("b@c.d", "e.f"))
     monkeypatch.setenv(permission.EDITORS_VARIABLE, f"{BOB},example.org")
@@ -104,7 +104,7 @@ def test_settings_come_from_secrets_and_the_environment_goes_first(monkeypatch: 
 
 def test_without_a_page_and_with_a_login_nobody_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that belongs to nobody: what cannot be told is a no."""
-    monkeypatch.setattr(permission, "_secrets", lambda: {"auth": {}})
+    monkeypatch.setattr(permission, "secrets", lambda: {"auth": {}})
     assert permission.email() is None and permission.refusal() == "you are not logged in"
 
 
