@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 from attribution.errors import UsageError
@@ -128,6 +129,24 @@ def refusal() -> str | None:
 def may_change() -> bool:
     """Whether whoever uses this session may change anything."""
     return refusal() is None
+
+
+def writing_refused(directory: Path) -> str | None:
+    """Why whoever asks can write nothing into a directory (made first if need be), in one sentence; None where it can.
+
+    Asked by every page that offers to make a project.
+    """
+    reason = refusal()
+    if reason is not None:
+        return f"No project can be made here: {reason}."
+    place = directory
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return f"'{place}' is a file: choose another name or folder for the project."
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"'{place}' cannot be written by this server: start it with --projects and a folder of yours."
+    return None
 
 
 def enforce() -> None:

@@ -60,12 +60,15 @@ def test_no_button_changes_anything(project: Project, open_page: OpenPage) -> No
     until_shown(open_page("investigate", project="digits", example=example), "influence")
     for page, parameters in {
         "projects": {},
+        "open": {},
         "mispredictions": {},
         "investigate": {"example": example, "measurement": "strange.py:build"},
         "preview": {"fix": "fix-preview"},
         "history": {},
     }.items():
-        app = open_page(page, **({"project": "digits"} if page != "projects" else {}), **parameters)
+        app = open_page(
+            page, **({"project": "digits"} if page not in ("projects", "open") else {}), **parameters
+        )
         assert not app.exception
         keys |= set(pressed(app))
     assert {"suggest-preview", "prepare-fashion", "run-function"} <= keys, "they are there, and do nothing"

@@ -41,6 +41,7 @@ def screens(server: Server, chromium: Browser) -> Iterator[tuple[Page, dict[str,
     example = wrong[0]["id"]
     links = {
         "projects": "/",
+        "open": "/open",
         "mispredictions": "/mispredictions?project=digits",
         "investigate": f"/investigate?project=digits&example={example}&tray={tray}",
         "group": f"/group?project=digits&examples={together}",
@@ -64,6 +65,7 @@ def drawn(page: Page, name: str) -> None:
     """Wait until a screen shows what it is about."""
     awaited = {
         "projects": heading(page, "Samples"),
+        "open": page.get_by_text("What do you have?"),
         "mispredictions": rows(page, MISPREDICTIONS).first,
         "investigate": heading(page, "Culprits"),
         "group": heading(page, "Common culprits"),

@@ -27,7 +27,17 @@ client_secret = "none"
 server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 """
 
-PAGES = ("", "mispredictions", "investigate", "group", "compare", "preview", "history", "compare_fixes")
+PAGES = (
+    "",
+    "mispredictions",
+    "investigate",
+    "group",
+    "compare",
+    "preview",
+    "history",
+    "compare_fixes",
+    "open",
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,9 @@ def test_read_only_changes_nothing_whatever_the_link(page: Page, closed: Closed)
     page.goto(f"{closed.read_only}/history?project=digits")
     expect(page.get_by_role("button", name=re.compile("^Compare"))).to_have_count(1)
     expect(page.get_by_role("button", name=re.compile("^(Delete|Note|Export)"))).to_have_count(0)
+    page.goto(f"{closed.read_only}/open")
+    expect(page.get_by_text("read-only for you")).to_be_visible()
+    expect(page.get_by_role("textbox")).to_have_count(0)
     page.goto(f"{closed.read_only}/investigate?project=fashion&example=0")
     expect(page.get_by_text(re.compile("not a project|cannot be opened|There is no"))).to_be_visible()
     assert contents(closed.project.directory.parent) == before
