@@ -100,7 +100,7 @@ def current_project() -> Opened:
             disabled=not may_change(),
         )
         way_out("All projects", "projects", key="exit-projects")
-        if not draw_check(directory, project.title):
+        if may_change() and not draw_check(directory, project.title):
             keep_waiting()  # and draws the page anew
         st.stop()
     return Opened(reference, project, stamp)
