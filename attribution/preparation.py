@@ -31,6 +31,7 @@ from attribution.methods import ProjectFacts, default_method, method_named
 from attribution.predictions import predict, prediction_table
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
+from attribution.projects.access import check_may_change
 from attribution.projects.files import replacing, write_text
 from attribution.projects.ledger import Ledger
 from attribution.projects.locking import exclusive
@@ -67,6 +68,7 @@ def prepare(
         NotFoundError: no such method.
         ProjectError: model or data cannot be read, or the folder cannot be written.
         NumericalError: the model gives NaN or infinity.
+        ReadOnlyError: whoever asks may change nothing.
         Cancelled: the user asked for a stop.
     """
     check_precision(precision)
@@ -74,6 +76,7 @@ def prepare(
         method_named(name)
     if project.prepared and _covers(project, methods):
         return
+    check_may_change(f"prepare '{project.name}'")
     where = resolve_device(device)
     with exclusive(project.directory, reporter):
         if project.prepared and _covers(project, methods):  # another process may have finished meanwhile

@@ -21,6 +21,7 @@ from attribution.methods import Method, ProjectFacts
 from attribution.preparation import INDEX
 from attribution.progress import Reporter
 from attribution.projects import Project
+from attribution.projects.access import check_may_change
 from attribution.projects.held_out import HeldOut
 from attribution.projects.ledger import Ledger
 from attribution.projects.locking import exclusive
@@ -47,12 +48,17 @@ class Run:
         Raises:
             NumericalError: a loss or gradient is NaN or infinite.
             ProjectError: the folder cannot be written.
+            ReadOnlyError: something is missing, and whoever asks may change nothing.
         """
         loaded = self.loaded
         missing = [number for number in method.points(self.facts) if not loaded.index.has(number)]
         fitted = method.info.name in self._fitted or type(method).fit is Method.fit
         if not missing and fitted:
             return
+        if missing:  # better said now than after the first shard
+            check_may_change(
+                f"prepare the method '{method.info.name}', which this project was not prepared for"
+            )
         with exclusive(self.project.directory, reporter):
             loaded.index.ledger.reload()
             builder = IndexBuilder(

@@ -7,6 +7,7 @@ import streamlit as st
 from attribution.projects.annotations import MOST_TAGS, Annotation
 from dashboard.current import Opened
 from dashboard.messages import calm
+from dashboard.permission import may_change
 
 LONGEST_NOTE = 2000
 
@@ -35,6 +36,6 @@ def annotation_button(opened: Opened, split: str, example_id: str) -> None:
             placeholder="Choose or type",
         )
         note = st.text_area("Note", here.note, key=f"note-{name}-{here.changed}", max_chars=LONGEST_NOTE)
-        if st.button("Save", key=f"save-{name}", type="primary"):
+        if st.button("Save", key=f"save-{name}", type="primary", disabled=not may_change()):
             opened.project.history.annotate(split, example_id, Annotation.written(note, tags))
             st.rerun()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard import permission
 from dashboard.engines import warmth
+from dashboard.login import account_bar, gate
 from dashboard.messages import calm
 from dashboard.state import PAGES, travel
 from dashboard.story import story_wanted
@@ -29,6 +31,10 @@ def main() -> None:
         initial_sidebar_state="collapsed" if story else SIDEBAR_WIDTH,
     )
     st.logo(str(HERE / "assets" / "logo.svg"), size="large")
+    st.html(HERE / "assets" / "app.css")
+    permission.enforce()
+    with calm():
+        gate()
     page = st.navigation(
         [
             st.Page(
@@ -87,6 +93,7 @@ def main() -> None:
     )
     travel()
     start_anew()
+    account_bar()
     with calm():
         page.run()
     # Only now: importing torch would slow the first page down.

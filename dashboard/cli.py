@@ -17,7 +17,8 @@ import typer
 
 from attribution.errors import Cancelled, TracefixError, UsageError
 from dashboard import cli_checking, cli_projects, cli_results, cli_studies, cli_tracing, cli_verification
-from dashboard.cli_options import NoBrowserOption, PortOption, ProjectsOption
+from dashboard.addresses import THIS_MACHINE
+from dashboard.cli_options import AddressOption, NoBrowserOption, PortOption, ProjectsOption, ReadOnlyOption
 from dashboard.cli_terminal import print_error
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -55,6 +56,8 @@ def _show_version(asked: bool) -> None:
 def dashboard(
     context: typer.Context,
     port: PortOption = None,
+    address: AddressOption = THIS_MACHINE,
+    read_only: ReadOnlyOption = False,
     no_browser: NoBrowserOption = False,
     projects: ProjectsOption = None,
     version: Annotated[
@@ -69,11 +72,17 @@ def dashboard(
         from dashboard.launch import serve
         from dashboard.locations import projects_directory
 
-        serve(projects_directory(projects), port=port, open_browser=not no_browser)
-    elif port is not None or no_browser:
+        serve(
+            projects_directory(projects),
+            port=port,
+            address=address,
+            read_only=read_only,
+            open_browser=not no_browser,
+        )
+    elif port is not None or no_browser or read_only or address != THIS_MACHINE:
         raise UsageError(
-            "--port and --no-browser before a command are for the dashboard: give them to tracefix demo after "
-            "its name."
+            "--port, --address, --read-only and --no-browser before a command are for the dashboard: give them to "
+            "tracefix demo after its name."
         )
 
 

@@ -80,6 +80,17 @@ PortOption = Annotated[
         show_default=False,
     ),
 ]
+AddressOption = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="ADDR",
+        help="Where the dashboard listens: this machine alone if not given; 0.0.0.0 is all its addresses.",
+    ),
+]
+ReadOnlyOption = Annotated[
+    bool, typer.Option("--read-only", help="The dashboard changes nothing: no fixes, notes or preparing.")
+]
 NoBrowserOption = Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from attribution.errors import UsageError
+from dashboard.addresses import THIS_MACHINE
 from dashboard.cli_options import (
+    AddressOption,
     Device,
     DeviceOption,
     NoBrowserOption,
@@ -16,6 +19,7 @@ from dashboard.cli_options import (
     Precision,
     ProjectArgument,
     ProjectsOption,
+    ReadOnlyOption,
     check_method,
     opened,
     place,
@@ -35,21 +39,33 @@ def demo(
     ] = False,
     projects: ProjectsOption = None,
     port: PortOption = None,
+    address: AddressOption = THIS_MACHINE,
+    read_only: ReadOnlyOption = False,
     no_browser: NoBrowserOption = False,
 ) -> None:
     """Make and prepare a bundled sample, then open the dashboard on its mispredictions."""
+    from dashboard.addresses import check_address
     from dashboard.launch import free_port, serve
 
     where = place(context, projects)
+    start = partial(
+        serve,
+        where.projects,
+        port=port,
+        address=address,
+        read_only=read_only,
+        open_browser=not no_browser,
+    )
     if name is None:
         if prepare_only:
             raise UsageError(
                 "--prepare-only needs the name of a sample: tracefix demo digits --prepare-only."
             )
-        serve(where.projects, port=port, open_browser=not no_browser)
+        start()
         return
-    if not prepare_only and port is not None:
-        free_port(port)  # better said now than after minutes of preparing
+    if not prepare_only:  # better said now than after minutes of preparing
+        check_address(address)
+        free_port(port, address)
     from dashboard.locations import ensure_sample
     from dashboard.opening import CREATION_SHARE
 
@@ -61,8 +77,7 @@ def demo(
         f"{ready.title} is ready in {ready.directory}: {wrong} of {tested} test examples are mispredicted."
     )
     if not prepare_only:
-        page = f"/mispredictions?project={name}"
-        serve(where.projects, port=port, open_browser=not no_browser, page=page)
+        start(page=f"/mispredictions?project={name}")
 
 
 def prepare(

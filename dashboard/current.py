@@ -13,6 +13,7 @@ from attribution.projects import Project
 from dashboard.checking import draw_check
 from dashboard.locations import projects_directory, recent_projects, reference_to, resolve
 from dashboard.messages import stop_with, way_out
+from dashboard.permission import may_change
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import forget, parameter, recall, unlisted
 from dashboard.waiting import keep_waiting
@@ -96,9 +97,10 @@ def current_project() -> Opened:
             icon=":material/play_arrow:",
             on_click=prepare_and_follow,
             args=(reference_to(directory), project.title),
+            disabled=not may_change(),
         )
         way_out("All projects", "projects", key="exit-projects")
-        if not draw_check(directory, project.title):
+        if may_change() and not draw_check(directory, project.title):
             keep_waiting()  # and draws the page anew
         st.stop()
     return Opened(reference, project, stamp)

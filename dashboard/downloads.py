@@ -13,10 +13,12 @@ import streamlit as st
 
 from attribution.progress import Reporter
 from attribution.projects import FixRecord
-from attribution.projects.files import replacing, write_text
+from attribution.projects.access import check_may_change
+from attribution.projects.files import replacing
 from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
 from dashboard.jobs import Job
+from dashboard.permission import may_change, refusing
 from dashboard.waiting import PATIENCE, redraw_when, show_progress
 
 if TYPE_CHECKING:
@@ -41,8 +43,11 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="tracefix-downloads-")
 
 
+@refusing
 def start_download(opened: Opened, fix_id: str, kind: str) -> None:
-    """Callback: have the file made, in the background."""
+    """Callback: have the file made, in the background. A report is for all who may look; an export writes a model."""
+    if kind == "export":
+        check_may_change("export this fix")
     shelf, folder = engine_shelf(), Path(_folder().name)
 
     def work(reporter: Reporter) -> Path:
@@ -72,7 +77,7 @@ def downloads(opened: Opened, fix: FixRecord, *, kinds: Sequence[str] = tuple(_L
     with st.container(
         horizontal=True, vertical_alignment="center", gap="small", width="content", key="downloads"
     ):
-        for kind in kinds:
+        for kind in (kind for kind in kinds if kind == "report" or may_change()):
             job = _job(fix, kind)
             if job is not None:
                 job.wait(PATIENCE)
@@ -121,7 +126,9 @@ def _size(count: int) -> str:
 def _write_report(engine: Engine, fix_id: str, file: Path, reporter: Reporter) -> None:
     from dashboard.report import report_of
 
-    write_text(file, report_of(engine, engine.project.history.get(fix_id), reporter=reporter))
+    page = report_of(engine, engine.project.history.get(fix_id), reporter=reporter)
+    # Beside no project, and for those who may only look, too: nobody asks for it before it is whole.
+    file.write_text(page, encoding="utf-8")
 
 
 def _write_export(engine: Engine, fix_id: str, file: Path, reporter: Reporter) -> None:

@@ -11,6 +11,7 @@ from attribution.fixing import FixSettings
 from attribution.methods import ProjectFacts, availability, default_method, list_methods
 from attribution.progress import Reporter
 from attribution.projects import Edit
+from attribution.projects.access import check_may_change
 from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
 from dashboard.function_files import confirmed_functions, function_file, is_function
@@ -200,7 +201,11 @@ def start_fix(
     """Queue a fix with these edits, or with the strategy's suggestion where there are none.
 
     The job's result is the id of the fix, saved in the project's history as a preview.
+
+    Raises:
+        ReadOnlyError: whoever asks may change nothing.
     """
+    check_may_change("preview a fix")
     shelf, confirmed = engine_shelf(), confirmed_functions()
 
     def work(reporter: Reporter) -> str:

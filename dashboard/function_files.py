@@ -17,6 +17,7 @@ import streamlit as st
 
 from attribution.errors import NotFoundError, ProjectError, UsageError
 from attribution.projects import Project, TaskSource
+from attribution.projects.access import check_may_change
 from attribution.projects.files import expanded, is_file
 from attribution.sources.python_function import split_name
 
@@ -49,7 +50,12 @@ class ConfirmedFunctions:
         self._confirmed: set[FunctionFile] = set()
 
     def confirm(self, file: FunctionFile) -> None:
-        """The user wants this function of this file, as the file is now."""
+        """The user wants this function of this file, as the file is now.
+
+        Raises:
+            ReadOnlyError: whoever asks may only look, and not have code run on the server.
+        """
+        check_may_change("have this function run")
         with self._lock:
             self._confirmed.add(file)
 

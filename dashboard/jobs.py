@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from attribution.errors import Cancelled, TracefixError
 from attribution.progress import CancelToken, Reporter
+from attribution.projects.access import check_may_change, decided, refusal
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 Work = Callable[[Reporter], Any]
@@ -46,6 +47,7 @@ class Job:
         lane: jobs of one lane run one after the other.
         subject: ids a page needs to link back (project, example).
         interim: a first result, where the work has one before it is done.
+        refusal: why the work may change nothing, as was decided when it was asked for; None where it may.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Job:
     lane: str
     subject: dict[str, str] = field(default_factory=dict)
     interim: Interim = field(default_factory=Interim)
+    refusal: str | None = None
     state: JobState = "queued"
     fraction: float = 0.0
     message: str = "Waiting to start"
@@ -76,7 +79,8 @@ class Job:
         self.state, self.message = "running", "Starting"
         try:
             self.token.check()
-            self.result = work(Reporter(self._progress, self.token))
+            with decided(self.refusal):
+                self.result = work(Reporter(self._progress, self.token))
             self.fraction, self.state = 1.0, "done"
         except Cancelled:
             self._cancelled()
@@ -126,15 +130,22 @@ class JobQueue:
     ) -> Job:
         """Queue the work, or return the job of the same key that is waiting, running or finished.
 
+        The work may change what whoever asks for it may change. Who may change things does not join the work of
+        somebody who may not: it could have been refused.
+
         Args:
             interim: what the work fills in before it is done.
             afresh: a finished job of the same key is not good enough.
         """
+        refused = refusal()
         with self._lock:
             for job in reversed(self._jobs.values()):
-                if job.key == key and not (afresh and job.finished):
+                joinable = job.refusal is None or refused is not None
+                if job.key == key and joinable and not (afresh and job.finished):
                     return job
-            job = Job(uuid.uuid4().hex[:10], kind, title, key, lane, subject or {}, interim or Interim())
+            job = Job(
+                uuid.uuid4().hex[:10], kind, title, key, lane, subject or {}, interim or Interim(), refused
+            )
             self._jobs[job.id] = job
             self._waiting.setdefault(lane, deque()).append((job, work))
             if lane not in self._running:
@@ -166,7 +177,13 @@ class JobQueue:
         return None
 
     def cancel(self, job: Job) -> None:
-        """Ask a job to stop; one that has not started is over at once."""
+        """Ask a job to stop; one that has not started is over at once.
+
+        Raises:
+            ReadOnlyError: the job is of somebody who may change things, and whoever asks may not.
+        """
+        if job.refusal is None:
+            check_may_change("cancel this")
         job.token.cancel()
         with self._lock:
             waiting = self._waiting.get(job.lane, deque())

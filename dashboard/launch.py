@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import socket
+import sys
 import threading
 import time
 import tomllib
@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from attribution.errors import TracefixError
+from dashboard.addresses import THIS_MACHINE, check_address, is_loopback, url_of, why_not
 from dashboard.locations import PROJECTS_VARIABLE
-
-ADDRESS = "127.0.0.1"
-"""Only this machine: the dashboard reads any project directory its user can read."""
+from dashboard.permission import READ_ONLY_VARIABLE
 
 FIRST_PORT = 8501
 PORTS_TRIED = 100
@@ -33,7 +32,6 @@ _HERE = Path(__file__).resolve().parent
 APP = _HERE / "app.py"
 
 _FIXED_OPTIONS: dict[str, Any] = {
-    "server.address": ADDRESS,
     # Streamlit would open the landing page, and write a greeting and advice of its own: `_announce` does both.
     "server.headless": True,
     "logger.hideWelcomeMessage": True,
@@ -49,14 +47,14 @@ class PortError(TracefixError):
     """The port that was asked for cannot be listened on."""
 
 
-def free_port(requested: int | None = None) -> int:
-    """The requested port, or the first free one from 8501 on.
+def free_port(requested: int | None = None, address: str = THIS_MACHINE) -> int:
+    """The requested port at an address, or the first free one from 8501 on.
 
     Raises:
         PortError: the requested port (or every one tried) is taken.
     """
     if requested is not None:
-        problem = _why_not(requested)
+        problem = why_not(address, requested)
         if problem:
             raise PortError(
                 f"Port {requested} cannot be used ({problem}): choose another with --port, or leave --port out "
@@ -64,7 +62,7 @@ def free_port(requested: int | None = None) -> int:
             )
         return requested
     for port in range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
-        if not _why_not(port):
+        if not why_not(address, port):
             return port
     raise PortError(
         f"No port from {FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1} is free: choose one with --port, or stop a "
@@ -72,28 +70,44 @@ def free_port(requested: int | None = None) -> int:
     )
 
 
-def serve(projects: Path, *, port: int | None = None, open_browser: bool = True, page: str = "/") -> None:
+def serve(
+    projects: Path,
+    *,
+    port: int | None = None,
+    address: str = THIS_MACHINE,
+    read_only: bool = False,
+    open_browser: bool = True,
+    page: str = "/",
+) -> None:
     """Run the dashboard until it is stopped (Ctrl-C).
 
     Args:
         projects: folder with the projects that go by name.
+        address: where it listens; said on stderr if others can reach it and nobody has to log in.
+        read_only: nobody may change anything.
         page: where the browser starts: path and query, for example ``/mispredictions?project=digits``.
 
     Raises:
         PortError: the requested port is taken.
+        AddressError: the address is none of this machine.
+        LoginSettingsError: logging in is configured, but cannot work as it is.
     """
-    chosen = free_port(port)
+    check_address(address)
+    chosen = free_port(port, address)
     os.environ[PROJECTS_VARIABLE] = str(projects)
-    options = server_options(chosen)
-    threading.Thread(target=_announce, args=(chosen, page, open_browser), daemon=True).start()
+    if read_only:
+        os.environ[READ_ONLY_VARIABLE] = "1"
+    options = server_options(chosen, address)
 
     from streamlit.web import bootstrap
 
     bootstrap.load_config_options(flag_options=options)
+    _check_access(address)
+    threading.Thread(target=_announce, args=(address, chosen, page, open_browser), daemon=True).start()
     bootstrap.run(str(APP), is_hello=False, args=[], flag_options=options)
 
 
-def server_options(port: int) -> dict[str, Any]:
+def server_options(port: int, address: str = THIS_MACHINE) -> dict[str, Any]:
     """Streamlit's settings by dotted name: the theme that travels with the app, then what must not vary.
 
     They are given as flags, so that neither the working directory nor an installed copy changes the look.
@@ -103,7 +117,7 @@ def server_options(port: int) -> dict[str, Any]:
         if file.is_file():
             options.update(_flattened(tomllib.loads(file.read_text(encoding="utf-8"))))
             break
-    return options | _FIXED_OPTIONS | {"server.port": port}
+    return options | _FIXED_OPTIONS | {"server.port": port, "server.address": address}
 
 
 def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -114,21 +128,31 @@ def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
-def _why_not(port: int) -> str | None:
-    """None if the port can be listened on, else the reason."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        if os.name == "posix":  # elsewhere the option lets two servers share a port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((ADDRESS, port))
-        except OSError as error:
-            return (error.strerror or str(error)).lower()
-    return None
+def _check_access(address: str) -> None:
+    """Fail now where logging in is configured and cannot work; warn where strangers could come in."""
+    from dashboard.login import check_login_settings
+    from dashboard.permission import policy
+
+    check_login_settings()
+    settings = policy()
+    if settings.login:
+        return
+    if settings.readers is not None:
+        raise TracefixError(
+            "Readers are listed, but no login is configured by which to tell them: add an [auth] section to "
+            "secrets.toml (docs/team.md), or take the list out."
+        )
+    if not is_loopback(address):
+        allowed = "read" if settings.refusal(None) else "read and change"
+        sys.stderr.write(
+            f"Warning: everybody who can reach {address} may {allowed} the projects here, because no login is "
+            "configured (docs/team.md says how).\n"
+        )
 
 
-def _announce(port: int, page: str, open_browser: bool) -> None:
+def _announce(address: str, port: int, page: str, open_browser: bool) -> None:
     """Wait until the server answers, say where it is, open the browser there, and load the pages meanwhile."""
-    base = f"http://{ADDRESS}:{port}"
+    base = url_of(address, port)
     deadline = time.monotonic() + START_TIMEOUT
     while not _answers(f"{base}/_stcore/health"):
         if time.monotonic() > deadline:

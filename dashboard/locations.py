@@ -18,6 +18,7 @@ from typing import Any
 
 from attribution.errors import NotFoundError, ProjectError
 from attribution.progress import SILENT, Reporter
+from attribution.projects.access import check_may_change
 from attribution.projects.files import expanded, is_file, is_folder, write_text
 from attribution.projects.manifest import FILE_NAME, read_manifest
 from sample_models import SAMPLES
@@ -173,6 +174,7 @@ def _unknown_project(project: str, projects: Path) -> str:
 
 
 def _make_folder(folder: Path) -> None:
+    check_may_change(f"make '{folder.name}'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

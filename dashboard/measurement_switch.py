@@ -13,6 +13,7 @@ from dashboard.current import Opened
 from dashboard.explaining import Question
 from dashboard.function_files import FunctionFile, confirmed_functions, function_file, is_function
 from dashboard.messages import escaped, problem
+from dashboard.permission import may_change, refusing
 from dashboard.state import set_parameters
 from dashboard.views.measurements import MEASURED, measurement_title
 
@@ -44,7 +45,8 @@ def measurement_switch(opened: Opened, question: Question, example: dict[str, An
                 if words:
                     st.caption(escaped(words))
         _logits(opened, question)
-        _function(opened, question)
+        if may_change():
+            _function(opened, question)
 
 
 def confirmation(opened: Opened, question: Question) -> None:
@@ -60,7 +62,12 @@ def confirmation(opened: Opened, question: Question) -> None:
         st.code(file.name, language=None, wrap_lines=True)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
-                "Run it", key="run-function", on_click=_confirm, args=(file,), icon=":material/play_arrow:"
+                "Run it",
+                key="run-function",
+                on_click=_confirm,
+                args=(file,),
+                icon=":material/play_arrow:",
+                disabled=not may_change(),
             )
             st.button("Stay with the margin", key="leave-function", on_click=_choose, args=("margin",))
             st.caption("Until then, the margin is shown.", width="content")
@@ -76,6 +83,7 @@ def _choose(name: str) -> None:
     set_parameters(measurement=None if name == "margin" else name)
 
 
+@refusing
 def _confirm(file: FunctionFile) -> None:
     confirmed_functions().confirm(file)
 
@@ -114,6 +122,7 @@ def _function(opened: Opened, question: Question) -> None:
         problem(st.session_state[REFUSED])
 
 
+@refusing
 def _typed(opened: Opened) -> None:
     """What somebody typed here is confirmed by it; a name that means nothing changes nothing."""
     name = str(st.session_state[FUNCTION] or "").strip()

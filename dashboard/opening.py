@@ -10,6 +10,7 @@ from pathlib import Path
 from attribution.errors import NotFoundError, ProjectError
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
+from attribution.projects.access import check_may_change
 from attribution.projects.manifest import FILE_NAME
 from dashboard.locations import ensure_sample, remember, resolve
 from sample_models import SAMPLES
@@ -43,6 +44,7 @@ def discard_damaged(project: Project) -> None:
             project.examples(split)
             project.predictions(split)
     except ProjectError:
+        check_may_change(f"prepare '{project.name}' again")
         (project.prepared_directory / "prepared.json").unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from attribution.errors import ProjectError, UsageError
 from attribution.progress import Reporter
 from attribution.projects import Project
+from attribution.projects.access import check_may_change
 from attribution.projects.files import expanded
 from attribution.projects.manifest import FILE_NAME, Manifest, read_manifest
 from dashboard.function_files import FunctionFile, function_file
@@ -128,6 +129,7 @@ def open_draft(draft: Draft, reporter: Reporter) -> str:
     Raises:
         TracefixError: as `create` and `prepare`.
     """
+    check_may_change(f"make '{draft.directory.name}'")
     reporter(0.0, "Checking that it loads")
     manifest = draft.manifest()
     if _is_made(draft.directory, manifest):  # cut off earlier, by the end of the server

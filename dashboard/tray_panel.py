@@ -11,6 +11,7 @@ from attribution.projects import Edit
 from dashboard.components.tray import TrayItem, tray_items
 from dashboard.current import Opened
 from dashboard.explaining import Question, start_fix
+from dashboard.permission import may_change, refusing
 from dashboard.state import go, listed
 from dashboard.tray import FixTray, encoded
 
@@ -48,6 +49,7 @@ def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
     """
     tray = tray_of(opened, question)
     edits = tray.edits
+    why_not = _why_not(fixable)
     with st.sidebar:
         with st.container(
             horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", gap="small"
@@ -78,8 +80,8 @@ def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
             width="stretch",
             icon=":material/science:",
             shortcut="f",
-            disabled=not fixable,
-            help=None if fixable else "This example is predicted right: there is nothing to fix.",
+            disabled=why_not is not None,
+            help=why_not,
             on_click=_preview,
             args=(opened, question),
         )
@@ -94,7 +96,16 @@ def draw_tray(opened: Opened, question: Question, *, fixable: bool) -> None:
             about.caption("Fine-tunes a copy of the model on these, with two controls beside it.")
         else:
             about.caption(f"Nothing chosen: {STRATEGIES[recipe.strategy]}, or choose cards yourself.")
-    _bar(opened, question, tray, edits, fixable=fixable)
+    _bar(opened, question, tray, edits, fixable=why_not is None)
+
+
+def _why_not(fixable: bool) -> str | None:
+    """Why nothing can be previewed here; None where it can."""
+    if not fixable:
+        return "This example is predicted right: there is nothing to fix."
+    return (
+        None if may_change() else "This dashboard is read-only for you: choosing is free, previewing is not."
+    )
 
 
 def _bar(opened: Opened, question: Question, tray: FixTray, edits: Sequence[Edit], *, fixable: bool) -> None:
@@ -182,6 +193,7 @@ def _note_key(opened: Opened, question: Question) -> str:
     return f"note of {_owner(opened, question)}"
 
 
+@refusing
 def _preview(opened: Opened, question: Question) -> None:
     edits = tray_of(opened, question).edits
     note = str(st.session_state.get(_note_key(opened, question)) or "").strip()

@@ -7,11 +7,13 @@ import streamlit as st
 
 from attribution.progress import Reporter
 from attribution.projects import FixRecord, VerificationRecord
+from attribution.projects.access import check_may_change
 from dashboard.chart import chart
 from dashboard.current import Opened
 from dashboard.engines import VERIFICATION_LANE, engine_shelf, job_queue
 from dashboard.jobs import Job
 from dashboard.messages import escaped
+from dashboard.permission import may_change, refusing
 from dashboard.views.verification import (
     cost_sentence,
     outcome_sentence,
@@ -43,15 +45,20 @@ def verify_section(opened: Opened, fix: FixRecord) -> None:
     record = opened.project.history.verification(fix.fix_id)
     if record is not None:
         _draw(record)
-    _ask(opened, fix, again=record is not None, running=job is not None and not job.finished)
+    if may_change():
+        _ask(opened, fix, again=record is not None, running=job is not None and not job.finished)
+    elif record is None:
+        st.caption("Not verified yet.")
     if job is not None and job.state != "done":
         show_progress(job, "verify")
         if not job.finished:
             redraw_when(lambda: job.finished)
 
 
+@refusing
 def start_verification(opened: Opened, fix_id: str) -> None:
     """Callback: have models trained, in the background; explanations and fixes go on meanwhile."""
+    check_may_change("verify this fix")
     seeds = int(st.session_state.get("seeds", SEEDS[0]))
     shelf = engine_shelf()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from attribution.projects.access import refusal
 from dashboard.engines import job_queue
 from dashboard.jobs import Job
 from dashboard.messages import escaped
@@ -105,6 +106,8 @@ def show_progress(job: Job, key: str) -> None:
     bar = _Bar(job, st.empty())
     bar.draw()
     st.session_state[_BARS].append(bar)
+    if job.refusal is None and refusal() is not None:
+        return  # somebody else's work
     st.button(
         "Cancel", key=f"cancel-{key}", on_click=job_queue().cancel, args=(job,), disabled=job.token.cancelled
     )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attribution.errors import ProjectError
+from attribution.projects.access import check_may_change
 
 
 def expanded(path: str | Path) -> Path:
@@ -42,7 +43,9 @@ def replacing(target: Path) -> Iterator[Path]:
 
     Raises:
         ProjectError: the folder cannot be written.
+        ReadOnlyError: whoever asks may change nothing.
     """
+    check_may_change(f"write '{target.name}'")
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +77,9 @@ def building(directory: Path, *, occupied: str) -> Iterator[Path]:
 
     Raises:
         ProjectError: ``directory`` already holds something, or the place cannot be written.
+        ReadOnlyError: whoever asks may change nothing.
     """
+    check_may_change(f"make '{directory.name}'")
     directory = directory.absolute()
     _refuse_occupied(directory, occupied)
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.part")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from attribution.errors import NotFoundError, ProjectError
+from attribution.projects.access import check_may_change
 from attribution.projects.annotations import SCHEMA as _ANNOTATIONS
 from attribution.projects.annotations import Annotation
 from attribution.projects.records import FixRecord
@@ -24,9 +25,13 @@ CREATE TABLE IF NOT EXISTS fixes (
     state   TEXT NOT NULL,
     deleted INTEGER NOT NULL DEFAULT 0,
     note    TEXT NOT NULL DEFAULT '',
-    record  TEXT NOT NULL
+    record  TEXT NOT NULL,
+    kept_by TEXT NOT NULL DEFAULT ''
 )
 """
+
+_KEPT_BY = "ALTER TABLE fixes ADD COLUMN kept_by TEXT NOT NULL DEFAULT ''"
+"""For a history from before it was recorded."""
 
 _VERIFICATIONS = """
 CREATE TABLE IF NOT EXISTS verifications (
@@ -58,9 +63,16 @@ class History:
         """Store a fix, replacing an earlier version of the same id."""
         with self._connection(writing=True) as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO fixes (fix_id, created, state, deleted, note, record) "
-                "VALUES (?, ?, ?, 0, ?, ?)",
-                (fix.fix_id, fix.created, state, fix.note, fix.model_dump_json(by_alias=True)),
+                "INSERT OR REPLACE INTO fixes (fix_id, created, state, deleted, note, record, kept_by) "
+                "VALUES (?, ?, ?, 0, ?, ?, ?)",
+                (
+                    fix.fix_id,
+                    fix.created,
+                    state,
+                    fix.note,
+                    fix.model_dump_json(by_alias=True),
+                    fix.kept_by or "",
+                ),
             )
 
     def list(self) -> list[FixRecord]:
@@ -69,7 +81,7 @@ class History:
             return []
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT record, note, state FROM fixes WHERE state = 'kept' AND deleted = 0 "
+                f"SELECT record, note, state, {_kept_by(connection)} FROM fixes WHERE state = 'kept' AND deleted = 0 "
                 "ORDER BY created DESC, rowid DESC"
             ).fetchall()
         return [_record(*row) for row in rows]
@@ -84,7 +96,7 @@ class History:
         if self._file.exists():
             with self._connection() as connection:
                 row = connection.execute(
-                    "SELECT record, note, state FROM fixes WHERE fix_id = ? AND deleted <= ?",
+                    f"SELECT record, note, state, {_kept_by(connection)} FROM fixes WHERE fix_id = ? AND deleted <= ?",
                     (fix_id, int(deleted)),
                 ).fetchone()
         if row is None:
@@ -117,9 +129,13 @@ class History:
             wanted = found[-1].base
         return found[::-1]
 
-    def keep(self, fix_id: str) -> None:
-        """Turn a preview into a kept fix, also where it was discarded meanwhile in another tab."""
-        self._update("state = 'kept', deleted = 0", (), fix_id)
+    def keep(self, fix_id: str, *, by: str | None = None) -> None:
+        """Turn a preview into a kept fix, also where it was discarded meanwhile in another tab.
+
+        Args:
+            by: who keeps it; None where nobody has to log in.
+        """
+        self._update("state = 'kept', deleted = 0, kept_by = ?", (by or "",), fix_id)
 
     def set_note(self, fix_id: str, note: str) -> None:
         """Replace the note of a fix."""
@@ -197,13 +213,18 @@ class History:
     def _connection(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
         """A connection in a transaction, which is taken back on any error.
 
-        A writer asks for the lock before it reads: two that had read already would wait for each other.
+        A writer asks for the lock before it reads: two that had read already would wait for each other. Whoever may
+        change nothing never becomes one.
         """
+        if writing:
+            check_may_change("change the history")
         try:
             connection = sqlite3.connect(self._file, timeout=WAITING, isolation_level=None)
             try:
                 connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
                 connection.execute(_SCHEMA)
+                if writing and not _has_kept_by(connection):
+                    connection.execute(_KEPT_BY)
                 yield connection
                 connection.execute("COMMIT")
             finally:
@@ -233,6 +254,15 @@ def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     return found.fetchone() is not None
 
 
-def _record(record: str, note: str, state: str) -> FixRecord:
+def _has_kept_by(connection: sqlite3.Connection) -> bool:
+    return any(name == "kept_by" for _, name, *_ in connection.execute("PRAGMA table_info(fixes)"))
+
+
+def _kept_by(connection: sqlite3.Connection) -> str:
+    """What to select for it: a history that was only read since does not have the column."""
+    return "kept_by" if _has_kept_by(connection) else "''"
+
+
+def _record(record: str, note: str, state: str, kept_by: str) -> FixRecord:
     fix = FixRecord.model_validate_json(record)
-    return fix.model_copy(update={"note": note, "state": state})
+    return fix.model_copy(update={"note": note, "state": state, "kept_by": kept_by or None})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.errors import ProjectError
+from attribution.projects.access import check_may_change
 from attribution.projects.files import write_text
 
 FORMAT = 2
@@ -78,8 +79,10 @@ class Ledger:
         """
         if cls.made_from(directory, arguments):
             ledger = cls.read(directory)
-            ledger.drop_damaged()
+            if not ledger.drop_damaged():
+                return ledger
         else:
+            check_may_change(f"make '{directory.name}' anew")
             try:
                 if directory.exists():
                     shutil.rmtree(directory)

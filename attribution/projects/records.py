@@ -161,6 +161,8 @@ class FixRecord(BaseModel):
     """Of Tracefix and what it ran on; empty in histories from before they were recorded."""
     note: str = ""
     state: Literal["preview", "kept"] = "preview"
+    kept_by: str | None = None
+    """E-mail address of who kept it; None where nobody had to log in."""
     base: str | None = None
     """Id of the fix that this one stands on; None where it starts from the original model."""
     stack: StackRecord | None = None

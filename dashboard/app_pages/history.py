@@ -14,6 +14,7 @@ from dashboard.current import Opened, current_project
 from dashboard.downloads import downloads, start_download
 from dashboard.heading import page_heading
 from dashboard.messages import calm, escaped, problem, stop_with, way_out
+from dashboard.permission import may_change, refusing
 from dashboard.state import go, link
 from dashboard.story import story_parameters
 from dashboard.views.fixes import result_chip, subject
@@ -23,6 +24,7 @@ ANNOTATED = "fix whose note is open"
 CARRIED = "fix that is downloaded"
 MARKED = "fix to compare with another"
 LONGEST_NOTE = 2000
+READING = ("story", "compare", "report")
 ACTIONS = {
     "story": "Story",
     "compare": "Compare",
@@ -33,6 +35,7 @@ ACTIONS = {
 }
 
 
+@refusing
 def act(opened: Opened, name: str, fix_id: str) -> None:
     """Callback of the buttons in a row."""
     if name == "delete":
@@ -81,6 +84,7 @@ def compare_bar(marked: FixRecord) -> None:
         st.button("Cancel", key="cancel-compare", on_click=forget_mark, icon=":material/close:")
 
 
+@refusing
 def restore(opened: Opened, fix_id: str) -> None:
     """Callback: bring a deleted fix back."""
     opened.project.history.restore(fix_id)
@@ -116,7 +120,8 @@ def undo_bar(opened: Opened) -> None:
 
 def actions(opened: Opened, fix: FixRecord) -> list[dict[str, str]]:
     """The buttons of a row."""
-    labels = dict(ACTIONS)
+    allowed = ACTIONS if may_change() else READING
+    labels = {name: ACTIONS[name] for name in allowed}
     marked = marked_fix(opened)
     if marked is not None:
         labels["compare"] = "Chosen" if marked == fix.fix_id else "Compare with it"
@@ -139,7 +144,8 @@ def row_of(opened: Opened, fix: FixRecord) -> Row:
         "recipe": f"{together}{fix.strategy}, {len(fix.edits)} examples, {fix.method}, seed {fix.seed}, {fix.device}"
         + on_top_of(opened, fix),
         "note": fix.note,
-        "when": datetime.fromisoformat(fix.created).astimezone().strftime("%Y-%m-%d %H:%M"),
+        "when": datetime.fromisoformat(fix.created).astimezone().strftime("%Y-%m-%d %H:%M")
+        + (f", kept by {fix.kept_by}" if fix.kept_by else ""),
         "actions": actions(opened, fix),
     }
     if fix.test_id in opened.project.predictions("test").index:

@@ -13,6 +13,7 @@ from dashboard.current import Opened, current_example, current_project
 from dashboard.ensemble_switch import ensemble_switch
 from dashboard.explaining import Question, explanation_job, question_of
 from dashboard.explanation_panel import draw_explanation
+from dashboard.guide import guide
 from dashboard.heading import page_heading
 from dashboard.looking import look_at_example, look_switch
 from dashboard.measurement_switch import confirmation, measurement_switch
@@ -88,6 +89,7 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
     with st.container(width="content", gap="xxsmall"):
         page_heading(opened, "Investigate", f"test example {escaped(example_id)}")
     steps_between(opened, question)
+guide(opened, "investigate")
 stack_bar(opened, beneath)
 for complaint in complaints:
     st.warning(escaped(complaint), icon=":material/info:")

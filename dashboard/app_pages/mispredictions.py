@@ -15,6 +15,7 @@ from dashboard.components.table import Column, Row, table
 from dashboard.current import MOST_TOGETHER, Opened, current_project
 from dashboard.engines import preload
 from dashboard.explaining import explanation_job, question_of
+from dashboard.guide import guide
 from dashboard.heading import page_heading
 from dashboard.messages import way_out
 from dashboard.metrics import Metric, metric_row
@@ -271,6 +272,7 @@ def misprediction_rows(opened: Opened, found: pd.DataFrame, ticked: Sequence[str
 
 opened = current_project()
 page_heading(opened, "Mispredictions", "click a row to see which training examples are behind it")
+guide(opened, "mispredictions")
 beneath = base_of_url(opened)
 stack_bar(opened, beneath)
 base = beneath[-1].fix_id if beneath else None

@@ -8,16 +8,17 @@ import streamlit as st
 
 from attribution.progress import Reporter
 from attribution.projects import Project, TaskSource
+from attribution.projects.access import check_may_change
 from dashboard.engines import PREPARATION_LANE, job_queue
 from dashboard.folder_browser import folder_browser
 from dashboard.jobs import Job
 from dashboard.locations import reference_to, remember
-from dashboard.messages import escaped, problem
+from dashboard.messages import escaped, problem, way_out
 from dashboard.open_tables import tables_form
 from dashboard.open_task import task_form
 from dashboard.own_drafts import Draft, TaskDraft, open_draft, own_project
 from dashboard.own_fields import complain, forget_complaint, keep, key_of, looked_up, restore, set_default
-from dashboard.permissions import writing_refused
+from dashboard.permission import may_change, refusing, writing_refused
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, parameter, set_parameters, travel
 from dashboard.waiting import show_progress, while_running
@@ -25,8 +26,10 @@ from dashboard.waiting import show_progress, while_running
 WAYS = {"model": "Model and tables", "task": "Python task file", "project": "Project folder"}
 
 
+@refusing
 def start(draft: Draft) -> None:
     """Callback: make and prepare the project in the background; its job is in the URL from then on."""
+    check_may_change("open a project of your own")
 
     def work(reporter: Reporter) -> str:
         return open_draft(draft, reporter)
@@ -138,8 +141,10 @@ def project_form() -> None:
     )
 
 
+@refusing
 def open_folder(project: Project, prepared: bool) -> None:
     """Callback: from now on links may name this project; go on to it."""
+    check_may_change("open a project of your own")
     remember(project.directory)
     if prepared:
         go("mispredictions", {"project": reference_to(project.directory)})
@@ -165,6 +170,12 @@ def form() -> None:
 
 
 st.title("Open your own", anchor=False)
+if (
+    not may_change()
+):  # neither its form, which shows folders of this machine and runs files, nor what others open
+    st.info("This dashboard is read-only for you: choose one of its projects.", icon=":material/visibility:")
+    way_out("All projects", "projects", key="exit-read-only")
+    st.stop()
 st.markdown(
     "Everything stays on this machine: paths are those of the machine that Tracefix runs on, and your files are only "
     "read."

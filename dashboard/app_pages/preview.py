@@ -14,10 +14,12 @@ from dashboard.downloads import downloads
 from dashboard.engines import job_queue
 from dashboard.explaining import Question, question_of
 from dashboard.fix_panels import comparison, curves_of, fix_outcome, newly_broken, newly_fixed, per_class
+from dashboard.guide import guide
 from dashboard.heading import page_heading
 from dashboard.jobs import Job
 from dashboard.messages import escaped, problem, stop_with, way_out
 from dashboard.metrics import Metric, metric_row
+from dashboard.permission import email, may_change, refusing
 from dashboard.stacking import go_on_top
 from dashboard.state import forget, go, parameter, recall, set_parameters, unlisted
 from dashboard.story import draw_story, story_parameters, story_wanted
@@ -38,12 +40,14 @@ from dashboard.views.stacks import beneath_sentence, stack_sentence, undone_sent
 from dashboard.waiting import PATIENCE, clear_places, show_progress, while_running
 
 
+@refusing
 def keep(opened: Opened, fix: FixRecord) -> None:
-    """Callback: keep the fix in the history."""
-    opened.project.history.keep(fix.fix_id)
+    """Callback: keep the fix in the history, under the name of who does."""
+    opened.project.history.keep(fix.fix_id, by=email())
     st.toast("Kept. It is in History now.", icon=":material/check_circle:")
 
 
+@refusing
 def discard(opened: Opened, fix: FixRecord) -> None:
     """Callback: drop the preview and go back to the examples with the same tray."""
     opened.project.history.delete(fix.fix_id)
@@ -65,6 +69,9 @@ def decision(opened: Opened, fix: FixRecord) -> None:
             on_click=go_on_top,
             args=(opened, fix.fix_id),
         )
+        return
+    if not may_change():
+        st.badge("Not kept", icon=":material/visibility:", color="gray")
         return
     st.button("Discard", key="discard", icon=":material/delete:", on_click=discard, args=(opened, fix))
     st.button("Keep", key="keep", type="primary", icon=":material/check:", on_click=keep, args=(opened, fix))
@@ -297,6 +304,7 @@ def draw_page(opened: Opened, fix: FixRecord | None, job: Job | None) -> None:
             else:
                 clear_places(2)  # Keep and Discard of the fix that was shown before
     if fix is not None:
+        guide(opened, "preview")
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             way_out(
                 "Story",

@@ -21,6 +21,7 @@ from dashboard.locations import (
     remember,
 )
 from dashboard.messages import escaped, problem, way_out
+from dashboard.permission import may_change
 from dashboard.preparing import prepare_and_follow
 from dashboard.state import go, link, parameter, set_parameters, travel
 from dashboard.views.accuracy import percent
@@ -93,6 +94,7 @@ def sample_card(sample: Sample, directory: Path, job: Job | None) -> None:
                 width="stretch",
                 on_click=prepare_and_follow,
                 args=(sample.name, sample.title),
+                disabled=not may_change(),
             )
 
 

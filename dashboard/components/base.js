@@ -37,6 +37,22 @@ function exampleInput(kind, input, { size = 56, lines = 3, alt = "" } = {}) {
   return words
 }
 
+// Words that are cut off open on a click, or on Enter: only then can the keyboard reach them.
+function expandable(words) {
+  const toggle = () => words.setAttribute("aria-expanded", words.classList.toggle("open"))
+  words.onclick = toggle
+  words.onkeydown = (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return
+    event.preventDefault()
+    toggle()
+  }
+  requestAnimationFrame(() => {
+    if (words.scrollHeight <= words.clientHeight + 1) return
+    for (const [name, value] of Object.entries({ tabindex: "0", role: "button", "aria-expanded": "false" })) words.setAttribute(name, value)
+  })
+  return words
+}
+
 // A link that stays inside the app on a plain click and behaves as a link otherwise (new tab, copy, middle click).
 function appLink(href, follow, properties, ...children) {
   const link = h("a", { href, ...properties }, ...children)

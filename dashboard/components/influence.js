@@ -109,7 +109,7 @@ function cardOf(card, { role, largest }, component, { choose, look, why, pin }) 
   const alt = `training example ${card.id}, labelled ${card.label}`
   const pictured = looked?.kind === "pixels"
   const [shown, ...about] = lookedInput(data.kind, card.input, looked, { size: pictured ? 112 : 56, lines: looked ? 40 : 3, alt, brief: true })
-  if (shown.classList.contains("words")) shown.onclick = () => shown.classList.toggle("open")
+  if (shown.classList.contains("words")) expandable(shown)
   const item = h("li", {
     class: `card ${role} ${chosen ? "chosen" : ""} ${data.kind}`, data: { example: card.id },
     onkeydown: (event) => {

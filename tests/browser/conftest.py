@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,8 @@ from tests.chromium import launched
 
 START_PATIENCE = 60.0
 
+PROGRAM = "from dashboard.cli import run; run()"
+
 expect.set_options(timeout=30_000)
 
 
@@ -41,14 +44,16 @@ class Server:
     projects: Path
 
 
-def start_server(arguments: list[str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+def start_server(
+    arguments: list[str], log: Path, cwd: Path | None = None
+) -> tuple[subprocess.Popen[bytes], str]:
     """Start a Python program that serves pages; PORT in its arguments is a free port. Waits until it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, *(argument.replace("PORT", str(port)) for argument in arguments)]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=cwd, env=_environment())
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_PATIENCE
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -64,6 +69,15 @@ def start_server(arguments: list[str], log: Path) -> tuple[subprocess.Popen[byte
     raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
 
 
+def _environment() -> dict[str, str]:
+    """That of this process, with the code under test found from any folder."""
+    root = str(Path(__file__).parents[2])
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+    }
+
+
 @pytest.fixture(scope="session")
 def server(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server over a copy of prepared `digits` and a text project made to be hostile."""
@@ -77,12 +91,11 @@ def server(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -
     source = TaskSource(file="task.py", function="build")
     title = "Words <script>window.harmed=1</script> *that* :red[try]"
     prepare(create_project(hostile, Manifest(name="hostile", title=title, source=source)), device="cpu")
-    program = "from dashboard.cli import run; run()"
-    arguments = ["-c", program, "--port", "PORT", "--no-browser", "--projects", str(projects)]
+    arguments = ["-c", PROGRAM, "--port", "PORT", "--no-browser", "--projects", str(projects)]
     process, address = start_server(arguments, tmp_path_factory.mktemp("logs") / "server.log")
     yield Server(address, projects)
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

@@ -18,14 +18,22 @@ def test_every_point_is_a_row_under_the_axes_names() -> None:
     )
     figure.update_layout(xaxis={"title": "step"}, yaxis={"title": "probability"}, xaxis2={"title": "class"})
     table = table_of(figure)
-    assert table.loc[table["series"] == "fix", ["step", "probability"]].values.tolist() == [[0, 0.1], [2, 0.9]]
-    assert table.loc[table["series"] == "control", ["step", "probability"]].values.tolist() == [[0, 0.5], [1, 0.6]]
+    assert table.loc[table["series"] == "fix", ["step", "probability"]].values.tolist() == [
+        [0, 0.1],
+        [2, 0.9],
+    ]
+    assert table.loc[table["series"] == "control", ["step", "probability"]].values.tolist() == [
+        [0, 0.5],
+        [1, 0.6],
+    ]
     assert table.loc[table["series"] == "right", ["class", "probability"]].values.tolist() == [["a", 3]]
 
 
 def test_the_cells_of_a_heatmap_are_rows() -> None:
     values = [[1.0, 0.25], [0.25, 1.0]]
-    table = table_of(agreement_heatmap(["path", "tracin"], values, title="Agreement", percent=False, dark=False))
+    table = table_of(
+        agreement_heatmap(["path", "tracin"], values, title="Agreement", percent=False, dark=False)
+    )
     cells = {(row["row"], row["column"]): row["value"] for row in table.to_dict("records")}
     assert cells[("path", "tracin")] == 0.25 and cells[("path", "path")] == 1.0 and len(cells) == 4
     assert table_of(go.Figure()).empty

@@ -22,7 +22,7 @@ from dashboard.own_tables import (
     guessed_columns,
     label_counts,
 )
-from dashboard.permissions import writing_refused
+from dashboard.permission import writing_refused
 from dashboard.views.table_preview import preview_rows, shown, thumbnail, visible
 
 TEXTS = FoundModel(Path(), "BertForSequenceClassification", ["no", "yes"], "text")

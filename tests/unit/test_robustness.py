@@ -12,7 +12,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from attribution.errors import Cancelled, ProjectError
 from attribution.progress import CancelToken, Reporter
 from attribution.projects import History, Project
 from attribution.projects import history as history_module
+from tests.directory_contents import contents
 from tests.unit.fix_records import record
 
 NOBODY = 65534
@@ -101,12 +101,6 @@ def work_of_many_threads(directory: Path, name: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-
-
-def contents(directory: Path) -> dict[str, str]:
-    """A digest of every file below a folder."""
-    files = [file for file in sorted(directory.rglob("*")) if file.is_file()]
-    return {str(file.relative_to(directory)): sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def test_kill_during_keeps_loses_at_most_the_one_being_kept(tmp_path: Path) -> None:
