@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attribution.maps.example_map import SEED, ExampleMap
 from attribution.maps.sample import even_sample
-from dashboard.components.hover import hover_pictures
+from dashboard.components.points import points
 from dashboard.current import Opened
 from dashboard.map_switch import (
     WITHOUT_WEBGL,
@@ -28,7 +28,7 @@ from dashboard.tables import clusters_of, texts_of
 from dashboard.thumbnails import thumbnails
 from dashboard.views.error_map import MOST_CONTEXT, ErrorPoints, error_map, grouped
 from dashboard.views.look import Look
-from dashboard.views.map_figure import picked_ids, shares_words
+from dashboard.views.map_figure import drawn_around, shares_words
 
 FRAME = "error-map"
 """Key of the container around the figure, whose own key changes with the filter."""
@@ -80,11 +80,9 @@ def _figure(
     key = "errors " + " ".join(str(part) for part in about)
 
     def picked() -> None:
-        ids, clicked = picked_ids(st.session_state.get(key))
-        if clicked:
-            on_open(ids[0])
-        elif ids:
-            on_tick([one for one in ids if one in set(shown)], True)
+        inside = set(drawn_around(st.session_state.get(key)))
+        if inside:
+            on_tick([one for one in shown if one in inside], True)
 
     st.caption(
         "Click a point to investigate it; draw a box or a lasso around several to tick them. "
@@ -96,10 +94,17 @@ def _figure(
             _drawn(about, shown, tuple(ticked), look(), opened, base, errors, found),
             key=key,
             on_select=picked,
+            selection_mode=("box", "lasso"),
             config={"displaylogo": False, "scrollZoom": True},
             alt=f"Map of {len(shown)} mispredictions among right predictions. The same are listed in the table.",
         )
-    hover_pictures("errors-hover", FRAME, thumbnails(opened, "test", shown), on_no_webgl=without_webgl)
+    points(
+        "error-points",
+        FRAME,
+        thumbnails(opened, "test", shown),
+        on_click=on_open,
+        on_no_webgl=without_webgl,
+    )
 
 
 def without_webgl() -> None:
@@ -124,7 +129,7 @@ def _drawn(
     place = {one: position for position, one in enumerate(ids)}
     clusters = {} if _base is not None else clusters_of(_opened)
     names = {one: cluster.name for cluster in clusters.values() for one in cluster.test_ids}
-    points = ErrorPoints(
+    about_points = ErrorPoints(
         errors=_errors,
         positions=np.array([place[str(one)] for one in _errors.index], dtype=np.int64),
         context=_context(table, ids),
@@ -133,10 +138,14 @@ def _drawn(
         groups=grouped(_errors, str(about[5]), names),
         texts=texts_of(_opened),
     )
-    return error_map(_found, points, _opened.project.class_names, ticked=ticked, look=look, view=str(about))
+    return error_map(
+        _found, about_points, _opened.project.class_names, ticked=ticked, look=look, view=str(about)
+    )
 
 
 def _context(table: pd.DataFrame, ids: Sequence[str]) -> NDArray[np.int64]:
     right = np.flatnonzero((table["label"] == table["predicted"]).to_numpy())
-    chosen = even_sample([ids[int(p)] for p in right], table["label"].to_numpy()[right], MOST_CONTEXT, seed=SEED)
+    chosen = even_sample(
+        [ids[int(p)] for p in right], table["label"].to_numpy()[right], MOST_CONTEXT, seed=SEED
+    )
     return right[np.sort(chosen)]

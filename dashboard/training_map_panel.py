@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attribution.maps.example_map import SEED, ExampleMap
 from attribution.maps.sample import even_sample
-from dashboard.components.hover import hover_pictures
+from dashboard.components.points import points
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened
 from dashboard.error_map_panel import without_webgl
@@ -26,7 +26,7 @@ from dashboard.thumbnails import thumbnails
 from dashboard.tray import MOST_EDITS, FixTray, changed
 from dashboard.tray_panel import tray_of
 from dashboard.views.look import Look
-from dashboard.views.map_figure import picked_ids, shares_words
+from dashboard.views.map_figure import drawn_around, shares_words
 from dashboard.views.training_map import LitExample, training_map
 
 if TYPE_CHECKING:
@@ -77,9 +77,8 @@ def _draw(
     chosen = tuple(edit.train_id for edit in tray.edits)
     key = f"training {choice.space} {choice.projection} {hash(owner)}"
 
-    def picked() -> None:
-        ids, _ = picked_ids(st.session_state.get(key))
-        st.session_state[_PICKED] = (owner, ids)
+    def picked(ids: Sequence[str]) -> None:
+        st.session_state[_PICKED] = (owner, list(ids))
 
     st.caption(_words(opened, question, found, explanation))
     with st.container(key=FRAME):
@@ -95,16 +94,18 @@ def _draw(
                 lit,
             ),
             key=key,
-            on_select=picked,
+            on_select=lambda: picked(drawn_around(st.session_state.get(key))),
+            selection_mode=("box", "lasso"),
             config={"displaylogo": False, "scrollZoom": True},
             alt=f"Map of the training data with {sum(one.score > 0 for one in lit)} culprits and "
             f"{sum(one.score < 0 for one in lit)} helpers lit. The same are listed as cards.",
         )
-    hover_pictures(
-        "training-hover",
+    points(
+        "training-points",
         FRAME,
         thumbnails(opened, "train", [one.id for one in lit])
         | thumbnails(opened, "test", question.example_ids),
+        on_click=lambda train_id: picked([train_id]),
         on_no_webgl=without_webgl,
     )
     whose, ids = st.session_state.get(_PICKED, (None, []))

@@ -16,7 +16,7 @@ from dashboard.views.map_figure import (
     FAINT,
     INK,
     OTHERS,
-    class_annotations,
+    class_names_in_place,
     groups_of,
     hover_words,
     inert,
@@ -84,6 +84,9 @@ def error_map(
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
+    figure.add_trace(
+        class_names_in_place(kind, found.test[context], points.labels[context], class_names, look)
+    )
     group_by_name = groups_of(points.groups)
     order = list(dict.fromkeys(group_by_name.values()))
     order = [group for group in order if group != OTHERS] + [OTHERS] * (OTHERS in order)
@@ -133,10 +136,6 @@ def error_map(
             )
         )
     map_layout(figure, found, view)
-    right = context if len(context) else points.positions[placed]
-    figure.update_layout(
-        annotations=class_annotations(found.test[right], points.labels[right], class_names, look)
-    )
     return figure
 
 

@@ -23,7 +23,6 @@ MOST_SVG = 2000
 
 FAINT = {False: "rgba(93,107,122,0.30)", True: "rgba(147,161,176,0.30)"}
 INK = {False: "#18212c", True: "#e7ecf2"}
-PAPER = {False: "rgba(255,255,255,0.78)", True: "rgba(16,21,28,0.72)"}
 CULPRIT, HELPER = PREDICTED_COLOUR, TRUE_COLOUR
 
 # Okabe and Ito (2008) without black and yellow, which one of the backgrounds swallows, and two of Tol's (2021).
@@ -80,31 +79,30 @@ def marks(groups: Sequence[str], look: Look) -> dict[str, tuple[str, str]]:
     return found | {OTHERS: (OTHER_COLOUR[look.dark], OTHER_SYMBOL)}
 
 
-def class_annotations(
-    points: NDArray[np.floating], labels: NDArray[np.integer], class_names: Sequence[str], look: Look
-) -> list[dict[str, Any]]:
-    """Names of the classes at the medians of their points, behind which a map can be read without a legend."""
-    if len(class_names) > MOST_NAMES:
-        return []
-    found = []
-    for number, name in enumerate(class_names):
-        members = points[labels == number]
-        if not len(members):
-            continue
-        x, y = np.median(members, axis=0)
-        found.append(
-            {
-                "x": float(x),
-                "y": float(y),
-                "text": inert(name[:24]),
-                "showarrow": False,
-                "font": {"size": 12, "color": INK[look.dark]},
-                "bgcolor": PAPER[look.dark],
-                "borderpad": 2,
-                "captureevents": False,
-            }
-        )
-    return found
+def class_names_in_place(
+    kind: Any,
+    points: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    class_names: Sequence[str],
+    look: Look,
+) -> Any:
+    """A trace with the names of the classes at the medians of their points, beneath what comes after it."""
+    present = [number for number in range(len(class_names)) if (labels == number).any()]
+    named = present if len(present) <= MOST_NAMES else []
+    medians = np.array([np.median(points[labels == number], axis=0) for number in named]).reshape(-1, 2)
+    ink = {"size": 15, "color": INK[look.dark]}
+    return kind(
+        x=medians[:, 0],
+        y=medians[:, 1],
+        text=[f"<b>{inert(class_names[number][:24])}</b>" for number in named],
+        name="classes",
+        mode="text",
+        textfont=ink,
+        selected={"textfont": {"color": ink["color"]}},
+        unselected={"textfont": {"color": ink["color"]}},
+        showlegend=False,
+        hoverinfo="skip",
+    )
 
 
 def map_layout(figure: go.Figure, found: ExampleMap, view: str) -> None:
@@ -147,8 +145,8 @@ def shares_words(found: ExampleMap) -> str:
     return f"The plane holds {found.shares.sum():.0%} of the variance: what is close here may still differ elsewhere."
 
 
-def picked_ids(state: Mapping[str, Any] | None) -> tuple[list[str], bool]:
-    """Ids of the points that a selection event is about, each once, and whether it was a click on a single one.
+def drawn_around(state: Mapping[str, Any] | None) -> list[str]:
+    """Ids of the points within the boxes and lassos of a selection event, each once.
 
     The browser sends ``customdata`` as a string, a list of one, or a dictionary of one.
     """
@@ -162,6 +160,4 @@ def picked_ids(state: Mapping[str, Any] | None) -> tuple[list[str], bool]:
             custom = custom[0] if custom else None
         if isinstance(custom, str):
             ids.append(custom)
-    found = list(dict.fromkeys(ids))
-    dragged = bool(selection.get("box") or selection.get("lasso"))
-    return found, len(found) == 1 and not dragged
+    return list(dict.fromkeys(ids))

@@ -17,7 +17,7 @@ from dashboard.views.map_figure import (
     FAINT,
     HELPER,
     INK,
-    class_annotations,
+    class_names_in_place,
     hover_words,
     map_layout,
     scatter_kind,
@@ -81,6 +81,7 @@ def training_map(
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
+    figure.add_trace(class_names_in_place(kind, found.train[shown], labels[shown], class_names, look))
     placed = [(name, p) for name, p in queries if np.isfinite(found.test[p]).all()]
     largest = max((abs(one.score) for one in lit), default=1.0) or 1.0
     sides = (
@@ -134,7 +135,6 @@ def training_map(
             )
         )
     map_layout(figure, found, view)
-    figure.update_layout(annotations=class_annotations(found.train[shown], labels[shown], class_names, look))
     return figure
 
 

@@ -1,4 +1,4 @@
-// The picture of a plotly point under the pointer. The figure is Streamlit's: it may come late, or be drawn anew.
+// Pictures and clicks of the points of a plotly figure. The figure is Streamlit's: it may come late, or be drawn anew.
 
 const LOOK_EVERY = 300 // milliseconds
 
@@ -35,21 +35,22 @@ export default function (component) {
     picture.style.left = `${Math.max(4, clientX - 96)}px`
     picture.style.top = `${Math.max(4, clientY - 38)}px`
   }
+  const open = (event) => {
+    const id = event.points.map(idOf).find((one) => one !== undefined)
+    if (id !== undefined) setTriggerValue("open", id)
+  }
+  const heard = { plotly_hover: place, plotly_unhover: hide, plotly_relayout: hide, plotly_click: open }
   let figure = null
   const look = () => {
     const found = document.querySelector(`.st-key-${CSS.escape(data.chart)} .js-plotly-plot`)
     if (!found?.on || found === figure) return
     figure = found
-    figure.on("plotly_hover", place)
-    figure.on("plotly_unhover", hide)
-    figure.on("plotly_relayout", hide)
+    for (const [name, act] of Object.entries(heard)) figure.on(name, act)
   }
   look()
   const timer = setInterval(look, LOOK_EVERY)
   return () => {
     clearInterval(timer)
-    figure?.removeListener?.("plotly_hover", place)
-    figure?.removeListener?.("plotly_unhover", hide)
-    figure?.removeListener?.("plotly_relayout", hide)
+    for (const [name, act] of Object.entries(heard)) figure?.removeListener?.(name, act)
   }
 }
