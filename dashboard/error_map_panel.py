@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from attribution.maps.example_map import SEED, ExampleMap
 from attribution.maps.sample import even_sample
 from dashboard.components.points import points
+from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened
 from dashboard.map_switch import (
     WITHOUT_WEBGL,
@@ -24,6 +25,7 @@ from dashboard.map_switch import (
 )
 from dashboard.maps import map_shelf
 from dashboard.stacking import predictions_of
+from dashboard.state import set_parameters
 from dashboard.tables import clusters_of, texts_of
 from dashboard.thumbnails import thumbnails
 from dashboard.views.error_map import MOST_CONTEXT, ErrorPoints, error_map, grouped
@@ -44,14 +46,16 @@ def draw_error_map(
     *,
     on_open: Callable[[str], None],
     on_tick: Callable[[Sequence[str], bool], None],
+    on_together: Callable[[Sequence[str]], None],
 ) -> None:
-    """The map with its switches.
+    """The map with its switches; coloured by clusters, with a list of them.
 
     Args:
         base: the fix on top of which mispredictions are shown; points are those of the original model.
         errors: the mispredictions that the filter leaves.
         on_open: called with the id of a point that was clicked, before the script runs again.
         on_tick: called with the ids of the errors within a box or a lasso, and True.
+        on_together: called with the ids of a cluster whose common culprits are asked for.
     """
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         choice = map_switches("errors")
@@ -59,6 +63,54 @@ def draw_error_map(
         colour = choice_of("errors-colour", "colour", options, "predicted", "Coloured by")
     follow_map(
         opened, choice, lambda: _figure(opened, base, errors, ticked, choice, colour, on_open, on_tick)
+    )
+    if colour == "cluster":
+        _clusters(opened, errors, on_together)
+
+
+def _clusters(opened: Opened, errors: pd.DataFrame, on_together: Callable[[Sequence[str]], None]) -> None:
+    """The clusters by name, largest first: each is a filter, and has common culprits."""
+    known = set(errors.index)
+    clusters = {
+        key: members
+        for key, cluster in clusters_of(opened).items()
+        if (members := [one for one in cluster.test_ids if one in known])
+    }
+    if not clusters:
+        st.caption("No two of these have a common cause that the last layer could tell.")
+        return
+
+    def act(action: str, key: str) -> None:
+        if action == "filter":
+            set_parameters(cluster=key, page=None)
+        else:
+            on_together(clusters_of(opened)[key].test_ids)
+
+    table(
+        "clusters",
+        [
+            Column("name", "Errors of a common cause", "text"),
+            Column("count", "Errors", "count", align="right"),
+            Column("do", "", "actions"),
+        ],
+        [
+            Row(
+                id=key,
+                name=clusters_of(opened)[key].name,
+                cells={
+                    "name": clusters_of(opened)[key].name,
+                    "count": len(members),
+                    "do": [
+                        {"name": "filter", "label": "Only these"},
+                        {"name": "together", "label": "Common culprits"},
+                    ],
+                },
+            )
+            for key, members in clusters.items()
+        ],
+        caption="Clusters of mispredictions, largest first",
+        height=300,
+        on_act=act,
     )
 
 
@@ -124,17 +176,17 @@ def _drawn(
     _found: ExampleMap,
 ) -> go.Figure:
     del shown
-    table = predictions_of(_opened, _base)
-    ids = [str(one) for one in table.index]
+    predictions = predictions_of(_opened, _base)
+    ids = [str(one) for one in predictions.index]
     place = {one: position for position, one in enumerate(ids)}
     clusters = {} if _base is not None else clusters_of(_opened)
     names = {one: cluster.name for cluster in clusters.values() for one in cluster.test_ids}
     about_points = ErrorPoints(
         errors=_errors,
         positions=np.array([place[str(one)] for one in _errors.index], dtype=np.int64),
-        context=_context(table, ids),
+        context=_context(predictions, ids),
         ids=ids,
-        labels=table["label"].to_numpy(),
+        labels=predictions["label"].to_numpy(),
         groups=grouped(_errors, str(about[5]), names),
         texts=texts_of(_opened),
     )
@@ -143,9 +195,8 @@ def _drawn(
     )
 
 
-def _context(table: pd.DataFrame, ids: Sequence[str]) -> NDArray[np.int64]:
-    right = np.flatnonzero((table["label"] == table["predicted"]).to_numpy())
-    chosen = even_sample(
-        [ids[int(p)] for p in right], table["label"].to_numpy()[right], MOST_CONTEXT, seed=SEED
-    )
+def _context(predictions: pd.DataFrame, ids: Sequence[str]) -> NDArray[np.int64]:
+    labels = predictions["label"].to_numpy()
+    right = np.flatnonzero(labels == predictions["predicted"].to_numpy())
+    chosen = even_sample([ids[int(p)] for p in right], labels[right], MOST_CONTEXT, seed=SEED)
     return right[np.sort(chosen)]

@@ -332,6 +332,7 @@ with list_side:
                 ticked,
                 on_open=lambda example_id: investigate(opened, example_id),
                 on_tick=tick,
+                on_together=lambda example_ids: open_together(opened, example_ids),
             )
         else:
             misprediction_rows(opened, found, ticked)

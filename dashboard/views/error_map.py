@@ -65,7 +65,7 @@ def error_map(
 
     Every point carries its id; points without a place in the map are left out.
     """
-    has_place: NDArray[np.bool_] = np.isfinite(found.test).all(axis=1)
+    has_place = ~np.isnan(found.test[:, 0])
     context = points.context[has_place[points.context]]
     kind = scatter_kind(len(context) + len(points.errors), look)
     figure = go.Figure()
@@ -84,16 +84,13 @@ def error_map(
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
-    figure.add_trace(
-        class_names_in_place(kind, found.test[context], points.labels[context], class_names, look)
-    )
     group_by_name = groups_of(points.groups)
     order = list(dict.fromkeys(group_by_name.values()))
     order = [group for group in order if group != OTHERS] + [OTHERS] * (OTHERS in order)
     mark = marks(order, look)
     drawn = np.array([group_by_name[name] for name in points.groups], dtype=object)
     placed = has_place[points.positions]
-    for group in order:
+    for group in sorted(order, key=lambda group: group != OTHERS):  # those without a colour lie beneath
         rows = np.flatnonzero((drawn == group) & placed)
         colour, symbol = mark[group]
         figure.add_trace(
@@ -102,10 +99,11 @@ def error_map(
                 y=found.test[points.positions[rows], 1],
                 customdata=[str(points.errors.index[row]) for row in rows],
                 hovertext=[_error_words(points, int(row)) for row in rows],
-                name=inert(group[:32]),
+                name=inert(group if len(group) <= 40 else group[:39] + "…"),
+                legendrank=1001 if group == OTHERS else 1000,
                 mode="markers",
                 marker={
-                    "size": 10,
+                    "size": 7 if group == OTHERS else 10,
                     "color": colour,
                     "symbol": symbol,
                     "line": {"width": 1, "color": INK[not look.dark]},
@@ -135,6 +133,9 @@ def error_map(
                 hoverinfo="skip",
             )
         )
+    figure.add_trace(
+        class_names_in_place(kind, found.test[context], points.labels[context], class_names, look)
+    )
     map_layout(figure, found, view)
     return figure
 
