@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from numpy.typing import NDArray
 
+from attribution.error_clusters import ErrorCluster
 from attribution.maps.example_map import SEED, ExampleMap
 from attribution.maps.sample import even_sample
 from dashboard.components.points import points
@@ -72,9 +73,9 @@ def _clusters(opened: Opened, errors: pd.DataFrame, on_together: Callable[[Seque
     """The clusters by name, largest first: each is a filter, and has common culprits."""
     known = set(errors.index)
     clusters = {
-        key: members
-        for key, cluster in clusters_of(opened).items()
-        if (members := [one for one in cluster.test_ids if one in known])
+        key: (_numbered(number, cluster), count)
+        for number, (key, cluster) in enumerate(clusters_of(opened).items(), start=1)
+        if (count := len(known.intersection(cluster.test_ids)))
     }
     if not clusters:
         st.caption("No two of these have a common cause that the last layer could tell.")
@@ -96,17 +97,17 @@ def _clusters(opened: Opened, errors: pd.DataFrame, on_together: Callable[[Seque
         [
             Row(
                 id=key,
-                name=clusters_of(opened)[key].name,
+                name=name,
                 cells={
-                    "name": clusters_of(opened)[key].name,
-                    "count": len(members),
+                    "name": name,
+                    "count": count,
                     "do": [
                         {"name": "filter", "label": "Only these"},
                         {"name": "together", "label": "Common culprits"},
                     ],
                 },
             )
-            for key, members in clusters.items()
+            for key, (name, count) in clusters.items()
         ],
         caption="Clusters of mispredictions, largest first",
         height=300,
@@ -159,6 +160,11 @@ def _figure(
     )
 
 
+def _numbered(number: int, cluster: ErrorCluster) -> str:
+    """The name of a cluster with its rank, as several may have the same."""
+    return f"{number}. {cluster.name}"
+
+
 def without_webgl() -> None:
     """Callback: this browser needs figures without WebGL."""
     st.session_state[WITHOUT_WEBGL] = True
@@ -180,7 +186,11 @@ def _drawn(
     ids = [str(one) for one in predictions.index]
     place = {one: position for position, one in enumerate(ids)}
     clusters = {} if _base is not None else clusters_of(_opened)
-    names = {one: cluster.name for cluster in clusters.values() for one in cluster.test_ids}
+    names = {
+        one: _numbered(number, cluster)
+        for number, cluster in enumerate(clusters.values(), start=1)
+        for one in cluster.test_ids
+    }
     about_points = ErrorPoints(
         errors=_errors,
         positions=np.array([place[str(one)] for one in _errors.index], dtype=np.int64),

@@ -21,6 +21,7 @@ from dashboard.explanation_panel import View, draw_explanation
 from dashboard.jobs import Job
 from dashboard.map_switch import MapChoice, follow_map, look, map_switches
 from dashboard.maps import map_shelf
+from dashboard.state import listed
 from dashboard.tables import test_example
 from dashboard.thumbnails import thumbnails
 from dashboard.tray import MOST_EDITS, FixTray, changed
@@ -70,12 +71,12 @@ def _draw(
 ) -> None:
     found = map_shelf().get(opened, choice.space, choice.projection)
     assert found is not None, "drawn only where it is there"
-    measured = question.measured(opened)
-    owner = (measured, question.method)
+    owner = f"{opened.reference} {listed(question.example_ids)}"
+    explained = hash((question.measured(opened), question.method))
     lit = [] if explanation is None else _lit(explanation, view.top)
     tray = tray_of(opened, question)
     chosen = tuple(edit.train_id for edit in tray.edits)
-    key = f"training {choice.space} {choice.projection} {hash(owner)}"
+    key = f"training {choice.space} {choice.projection} {explained}"
 
     def picked(ids: Sequence[str]) -> None:
         st.session_state[_PICKED] = (owner, list(ids))
@@ -84,7 +85,7 @@ def _draw(
     with st.container(key=FRAME):
         st.plotly_chart(
             _drawn(
-                (*opened.key, choice.space, choice.projection, hash(owner)),
+                (*opened.key, choice.space, choice.projection, explained),
                 tuple((one.id, one.score) for one in lit),
                 chosen,
                 look(),

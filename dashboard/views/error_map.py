@@ -85,7 +85,7 @@ def error_map(
         )
     )
     group_by_name = groups_of(points.groups)
-    order = list(dict.fromkeys(group_by_name.values()))
+    order = list(dict.fromkeys(group_by_name[name] for name in points.groups))
     order = [group for group in order if group != OTHERS] + [OTHERS] * (OTHERS in order)
     mark = marks(order, look)
     drawn = np.array([group_by_name[name] for name in points.groups], dtype=object)
@@ -99,7 +99,7 @@ def error_map(
                 y=found.test[points.positions[rows], 1],
                 customdata=[str(points.errors.index[row]) for row in rows],
                 hovertext=[_error_words(points, int(row)) for row in rows],
-                name=inert(group if len(group) <= 40 else group[:39] + "…"),
+                name=inert(_short(group)) or "other",
                 legendrank=1001 if group == OTHERS else 1000,
                 mode="markers",
                 marker={
@@ -117,7 +117,7 @@ def error_map(
     rings = [place[one] for one in ticked if one in place and placed[place[one]]]
     if rings:
         figure.add_trace(
-            kind(
+            go.Scatter(
                 x=found.test[points.positions[rings], 0],
                 y=found.test[points.positions[rings], 1],
                 name="ticked",
@@ -133,11 +133,13 @@ def error_map(
                 hoverinfo="skip",
             )
         )
-    figure.add_trace(
-        class_names_in_place(kind, found.test[context], points.labels[context], class_names, look)
-    )
+    figure.add_trace(class_names_in_place(found.test[context], points.labels[context], class_names, look))
     map_layout(figure, found, view)
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:39] + "…"
 
 
 def _error_words(points: ErrorPoints, row: int) -> str:
@@ -145,7 +147,7 @@ def _error_words(points: ErrorPoints, row: int) -> str:
     line = points.errors.iloc[row]
     text = None if points.texts is None else str(points.texts.loc[example_id])
     facts = [f"{line['true']} → {line['predicted']}, {line['confidence']:.0%} sure"]
-    if points.groups[row] not in (line["true"], line["predicted"]):
+    if points.groups[row] not in (line["true"], line["predicted"], OTHERS):
         facts.append(points.groups[row][:60])
     return hover_words(example_id, *facts, text=text)
 
@@ -155,8 +157,8 @@ def grouped(errors: pd.DataFrame, by: str, clusters: Mapping[str, str]) -> list[
 
     Args:
         by: "predicted", "true" or "cluster".
-        clusters: name of the cluster of a test id; those in none are alone.
+        clusters: name of the cluster of a test id.
     """
     if by == "cluster":
-        return [clusters.get(str(example_id), "in no cluster") for example_id in errors.index]
+        return [clusters.get(str(example_id), OTHERS) for example_id in errors.index]
     return [str(name) for name in errors[by]]

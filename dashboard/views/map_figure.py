@@ -33,7 +33,8 @@ COLOURS = {
 OTHER_COLOUR = {False: "#5d6b7a", True: "#a7b3c0"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
 OTHER_SYMBOL = "pentagon"
-OTHERS = "other"
+OTHERS = ""
+"""The group of what has no colour of its own: no class or cluster is called so."""
 
 WORDS_SHOWN = 160
 """Characters of a text in a hover label."""
@@ -64,10 +65,12 @@ def hover_words(example_id: str, *facts: str, text: str | None = None) -> str:
 
 def groups_of(names: Sequence[str]) -> dict[str, str]:
     """The group that each name is drawn in: its own for the commonest seven, else `OTHERS`."""
-    found, counts = np.unique(np.asarray(names, dtype=object), return_counts=True)
+    found, counts = np.unique(
+        np.array([name for name in names if name != OTHERS], dtype=object), return_counts=True
+    )
     ranked = [str(found[i]) for i in np.lexsort((found, -counts))]
     own = len(SYMBOLS) if len(ranked) <= len(SYMBOLS) else len(SYMBOLS) - 1
-    return {name: name if place < own else OTHERS for place, name in enumerate(ranked)}
+    return {name: name if place < own else OTHERS for place, name in enumerate(ranked)} | {OTHERS: OTHERS}
 
 
 def marks(groups: Sequence[str], look: Look) -> dict[str, tuple[str, str]]:
@@ -80,18 +83,17 @@ def marks(groups: Sequence[str], look: Look) -> dict[str, tuple[str, str]]:
 
 
 def class_names_in_place(
-    kind: Any,
     points: NDArray[np.floating],
     labels: NDArray[np.integer],
     class_names: Sequence[str],
     look: Look,
-) -> Any:
-    """A trace with the names of the classes at the medians of their points, beneath what comes after it."""
+) -> go.Scatter:
+    """A trace with the names of the classes at the medians of their points; WebGL would show their markup."""
     present = [number for number in range(len(class_names)) if (labels == number).any()]
     named = present if len(present) <= MOST_NAMES else []
     medians = np.array([np.median(points[labels == number], axis=0) for number in named]).reshape(-1, 2)
     ink = {"size": 15, "color": INK[look.dark]}
-    return kind(
+    return go.Scatter(
         x=medians[:, 0],
         y=medians[:, 1],
         text=[f"<b>{inert(class_names[number][:24])}</b>" for number in named],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -81,7 +80,7 @@ def training_map(
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
-    figure.add_trace(class_names_in_place(kind, found.train[shown], labels[shown], class_names, look))
+    figure.add_trace(class_names_in_place(found.train[shown], labels[shown], class_names, look))
     placed = [(name, p) for name, p in queries if np.isfinite(found.test[p]).all()]
     largest = max((abs(one.score) for one in lit), default=1.0) or 1.0
     sides = (
@@ -93,13 +92,11 @@ def training_map(
             figure.add_trace(_ties(found, placed[0][1], members[:TIED], colour, name))
         if members:
             figure.add_trace(
-                _side(
-                    kind, found, members, name=name, symbol=symbol, colour=colour, largest=largest, look=look
-                )
+                _side(found, members, name=name, symbol=symbol, colour=colour, largest=largest, look=look)
             )
     if chosen:
         figure.add_trace(
-            kind(
+            go.Scatter(
                 x=found.train[list(chosen), 0],
                 y=found.train[list(chosen), 1],
                 name="in the fix tray",
@@ -117,7 +114,7 @@ def training_map(
         )
     if placed:
         figure.add_trace(
-            kind(
+            go.Scatter(
                 x=found.test[[p for _, p in placed], 0],
                 y=found.test[[p for _, p in placed], 1],
                 hovertext=[hover_words(name, "the test example") for name, _ in placed],
@@ -145,7 +142,6 @@ def diameters(scores: NDArray[np.floating], largest: float) -> NDArray[np.float6
 
 
 def _side(
-    kind: Any,
     found: ExampleMap,
     members: Sequence[LitExample],
     *,
@@ -154,9 +150,9 @@ def _side(
     colour: str,
     largest: float,
     look: Look,
-) -> Any:
+) -> go.Scatter:
     rows = [one.position for one in members]
-    return kind(
+    return go.Scatter(
         x=found.train[rows, 0],
         y=found.train[rows, 1],
         customdata=[one.id for one in members],
