@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,8 @@ def test_what_was_drawn_around_goes_into_the_tray_in_one_step(
 def test_a_map_that_cannot_be_made_says_why_and_can_be_tried_again(
     own_projects: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.rmtree(own_projects / "digits" / "prepared" / "maps", ignore_errors=True)
+
     def failing(*args: Any, **more: Any) -> None:
         raise NumericalError("It is <b>not</b> finite: try again.")
 

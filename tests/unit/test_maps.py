@@ -4,6 +4,7 @@ to the project as it is."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -169,7 +170,8 @@ def test_of_many_test_examples_mispredictions_come_first(
 
 @pytest.fixture
 def mapped(own_digits: Project) -> tuple[Project, ExampleMap]:
-    """A project of its own with one map."""
+    """A project of its own with one map, whatever other tests have made."""
+    shutil.rmtree(own_digits.prepared_directory / "maps", ignore_errors=True)
     return own_digits, Engine(own_digits, device="cpu").map("representation")
 
 
