@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from attribution.maps.example_map import ExampleMap
 from dashboard.views.curves import PREDICTED_COLOUR, TRUE_COLOUR
+from dashboard.views.inert import visible
 from dashboard.views.look import Look
 
 HEIGHT = 560
@@ -50,7 +51,7 @@ def scatter_kind(points: int, look: Look) -> Any:
 
 def inert(text: str) -> str:
     """Data in a label of plotly, which would read a little HTML and knows few entities."""
-    return escape(text, quote=False)
+    return escape(visible(text), quote=False)
 
 
 def hover_words(example_id: str, *facts: str, text: str | None = None) -> str:

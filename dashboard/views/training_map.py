@@ -77,6 +77,8 @@ def training_map(
             name="training data",
             mode="markers",
             marker={"size": 5, "color": FAINT[look.dark], "line": {"width": 0}},
+            selected={"marker": {"opacity": 0.6}},
+            unselected={"marker": {"opacity": 0.3}},
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
