@@ -16,12 +16,12 @@ from dashboard.views.map_figure import (
     FAINT,
     INK,
     OTHERS,
-    class_names_in_place,
     groups_of,
     hover_words,
     inert,
     map_layout,
     marks,
+    name_classes,
     scatter_kind,
 )
 
@@ -119,7 +119,7 @@ def error_map(
     rings = [place[one] for one in ticked if one in place and placed[place[one]]]
     if rings:
         figure.add_trace(
-            go.Scatter(
+            kind(
                 x=found.test[points.positions[rings], 0],
                 y=found.test[points.positions[rings], 1],
                 name="ticked",
@@ -135,7 +135,7 @@ def error_map(
                 hoverinfo="skip",
             )
         )
-    figure.add_trace(class_names_in_place(found.test[context], points.labels[context], class_names, look))
+    name_classes(figure, kind, found.test[context], points.labels[context], class_names, look)
     map_layout(figure, found, view)
     return figure
 

@@ -83,28 +83,40 @@ def marks(groups: Sequence[str], look: Look) -> dict[str, tuple[str, str]]:
     return found | {OTHERS: (OTHER_COLOUR[look.dark], OTHER_SYMBOL)}
 
 
-def class_names_in_place(
+def name_classes(
+    figure: go.Figure,
+    kind: Any,
     points: NDArray[np.floating],
     labels: NDArray[np.integer],
     class_names: Sequence[str],
     look: Look,
-) -> go.Scatter:
-    """A trace with the names of the classes at the medians of their points; WebGL would show their markup."""
+) -> None:
+    """Write the names of the classes at the medians of their points, above the traces drawn so far.
+
+    In figures that take WebGL, whose points cover all other traces, they are annotations, which are above everything.
+    """
     present = [number for number in range(len(class_names)) if (labels == number).any()]
     named = present if len(present) <= MOST_NAMES else []
     medians = np.array([np.median(points[labels == number], axis=0) for number in named]).reshape(-1, 2)
+    words = [f"<b>{inert(class_names[number][:24])}</b>" for number in named]
     ink = {"size": 15, "color": INK[look.dark]}
-    return go.Scatter(
-        x=medians[:, 0],
-        y=medians[:, 1],
-        text=[f"<b>{inert(class_names[number][:24])}</b>" for number in named],
-        name="classes",
-        mode="text",
-        textfont=ink,
-        selected={"textfont": {"color": ink["color"]}},
-        unselected={"textfont": {"color": ink["color"]}},
-        showlegend=False,
-        hoverinfo="skip",
+    if kind is go.Scattergl:
+        for (x, y), word in zip(medians.tolist(), words, strict=True):
+            figure.add_annotation(x=x, y=y, text=word, font=ink, showarrow=False, captureevents=False)
+        return
+    figure.add_trace(
+        go.Scatter(
+            x=medians[:, 0],
+            y=medians[:, 1],
+            text=words,
+            name="classes",
+            mode="text",
+            textfont=ink,
+            selected={"textfont": {"color": ink["color"]}},
+            unselected={"textfont": {"color": ink["color"]}},
+            showlegend=False,
+            hoverinfo="skip",
+        )
     )
 
 

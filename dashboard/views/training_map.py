@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,9 +17,9 @@ from dashboard.views.map_figure import (
     FAINT,
     HELPER,
     INK,
-    class_names_in_place,
     hover_words,
     map_layout,
+    name_classes,
     scatter_kind,
 )
 
@@ -82,7 +83,7 @@ def training_map(
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
-    figure.add_trace(class_names_in_place(found.train[shown], labels[shown], class_names, look))
+    name_classes(figure, kind, found.train[shown], labels[shown], class_names, look)
     placed = [(name, p) for name, p in queries if np.isfinite(found.test[p]).all()]
     largest = max((abs(one.score) for one in lit), default=1.0) or 1.0
     sides = (
@@ -94,11 +95,13 @@ def training_map(
             figure.add_trace(_ties(found, placed[0][1], members[:TIED], colour, name))
         if members:
             figure.add_trace(
-                _side(found, members, name=name, symbol=symbol, colour=colour, largest=largest, look=look)
+                _side(
+                    kind, found, members, name=name, symbol=symbol, colour=colour, largest=largest, look=look
+                )
             )
     if chosen:
         figure.add_trace(
-            go.Scatter(
+            kind(
                 x=found.train[list(chosen), 0],
                 y=found.train[list(chosen), 1],
                 name="in the fix tray",
@@ -116,7 +119,7 @@ def training_map(
         )
     if placed:
         figure.add_trace(
-            go.Scatter(
+            kind(
                 x=found.test[[p for _, p in placed], 0],
                 y=found.test[[p for _, p in placed], 1],
                 hovertext=[hover_words(name, "the test example") for name, _ in placed],
@@ -144,6 +147,7 @@ def diameters(scores: NDArray[np.floating], largest: float) -> NDArray[np.float6
 
 
 def _side(
+    kind: Any,
     found: ExampleMap,
     members: Sequence[LitExample],
     *,
@@ -152,9 +156,9 @@ def _side(
     colour: str,
     largest: float,
     look: Look,
-) -> go.Scatter:
+) -> Any:
     rows = [one.position for one in members]
-    return go.Scatter(
+    return kind(
         x=found.train[rows, 0],
         y=found.train[rows, 1],
         customdata=[one.id for one in members],

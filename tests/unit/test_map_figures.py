@@ -191,3 +191,22 @@ def test_ids_are_read_in_every_form_that_browsers_send(sent: Any) -> None:
     points = [{"customdata": sent}, {"customdata": sent}, {"customdata": None}, {}, {"customdata": 7}]
     assert drawn_around({"selection": {"points": points, "box": [{}], "lasso": []}}) == ["t1"]
     assert drawn_around(None) == drawn_around({}) == drawn_around({"selection": {"points": []}}) == []
+
+
+def test_of_large_figures_nothing_lies_beneath_the_faint_points() -> None:
+    """WebGL's canvas covers plotly's other traces: what is lit goes into it, class names above it."""
+    count = 2500
+    figure = training_map(
+        a_map(count, 1),
+        ids=[str(number) for number in range(count)],
+        labels=np.zeros(count, dtype=int),
+        class_names=[HOSTILE],
+        shown=np.arange(count),
+        lit=[LitExample("3", 3, 0.1, "a", False)],
+        queries=[("t0", 0)],
+        chosen=[3],
+        look=LIGHT,
+    )
+    assert {trace.type for trace in figure.data if trace.mode == "markers"} == {"scattergl"}
+    (name,) = figure.layout.annotations
+    assert name.text.startswith("<b>&lt;b onclick")
