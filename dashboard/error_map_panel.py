@@ -27,7 +27,7 @@ from dashboard.map_switch import (
 from dashboard.maps import map_shelf
 from dashboard.stacking import predictions_of
 from dashboard.state import set_parameters
-from dashboard.tables import clusters_of, texts_of
+from dashboard.tables import clusters_job, clusters_of, texts_of
 from dashboard.thumbnails import thumbnails
 from dashboard.views.error_map import MOST_CONTEXT, ErrorPoints, error_map, grouped
 from dashboard.views.look import Look
@@ -62,6 +62,10 @@ def draw_error_map(
         choice = map_switches("errors")
         options = {name: words for name, words in COLOURED_BY.items() if name != "cluster" or base is None}
         colour = choice_of("errors-colour", "colour", options, "predicted", "Coloured by")
+    searching = clusters_job(opened) if colour == "cluster" else None
+    if searching is not None and not searching.finished:
+        colour = "predicted"
+        st.caption("Coloured by clusters as soon as they are found.")
     follow_map(
         opened, choice, lambda: _figure(opened, base, errors, ticked, choice, colour, on_open, on_tick)
     )
@@ -185,7 +189,7 @@ def _drawn(
     predictions = predictions_of(_opened, _base)
     ids = [str(one) for one in predictions.index]
     place = {one: position for position, one in enumerate(ids)}
-    clusters = {} if _base is not None else clusters_of(_opened)
+    clusters = clusters_of(_opened) if about[5] == "cluster" else {}
     names = {
         one: _numbered(number, cluster)
         for number, cluster in enumerate(clusters.values(), start=1)

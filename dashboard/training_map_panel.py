@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from attribution.maps.example_map import SEED, ExampleMap
 from attribution.maps.sample import even_sample
+from dashboard.card_list import View
 from dashboard.components.points import points
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened
 from dashboard.error_map_panel import without_webgl
 from dashboard.explaining import Question
-from dashboard.explanation_panel import View, draw_explanation
+from dashboard.explanation_panel import draw_explanation
 from dashboard.jobs import Job
 from dashboard.map_switch import MapChoice, follow_map, look, map_switches
 from dashboard.maps import map_shelf
