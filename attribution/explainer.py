@@ -20,6 +20,9 @@ from attribution.devices import resolve_device
 from attribution.errors import MissingRequirementError, ProjectError, UsageError
 from attribution.explanation import Explanation
 from attribution.linear_head import HEAD_PENALTY, with_ones
+from attribution.maps.build import example_map
+from attribution.maps.example_map import ExampleMap, Projection, Space
+from attribution.maps.vectors import vectors_of
 from attribution.measurements import Measurement, measurement_for
 from attribution.methods import (
     DirectionalMethod,
@@ -336,6 +339,23 @@ class Explainer:
                 value=query.targets[0].measurement.value,
             )
             return smallest_flipping_set(removal, largest, per_round)
+
+    def map(
+        self, space: Space = "representation", projection: Projection = "pca", *, reporter: Reporter = SILENT
+    ) -> ExampleMap:
+        """All examples as points in a plane, made once and then read from the project.
+
+        Others may ask questions meanwhile: the lock is held for one batch of test examples at a time.
+
+        Raises:
+            MissingRequirementError: the model has no representations, or UMAP is not installed.
+            NumericalError: a gradient is NaN or infinite, or UMAP failed.
+            ProjectError: the folder cannot be written.
+            Cancelled: the user asked for a stop; nothing is stored.
+        """
+        return example_map(
+            self.project, lambda: vectors_of(self._run, space, self._lock), space, projection, reporter
+        )
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class GradientIndex:
         """Inner products (Q, N) of queries (Q, width; see `Coordinates.query`) with the training gradients."""
         found = torch.empty(len(queries), self._examples)
         start = 0
-        for rows in self._gradients(point):
+        for rows in self.unit_gradients(point):
             found[:, start : start + len(rows)] = queries @ rows.T
             start += len(rows)
         return found * self.array(point, "lengths")
@@ -91,7 +91,7 @@ class GradientIndex:
         count = len(shard_rows(self._examples, self.plan.shard_rows))
         return [shard_name(point, number) for number in range(count)]
 
-    def _gradients(self, point: int) -> Iterator[Tensor]:
+    def unit_gradients(self, point: int) -> Iterator[Tensor]:
         """Unit rows (rows, width) of one shard after another, in float32 on the device; each is valid until the next.
 
         One buffer serves all of them: of buffers that come and go with the answers, the memory stays in pieces that no

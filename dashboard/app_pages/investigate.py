@@ -16,6 +16,7 @@ from dashboard.explanation_panel import draw_explanation
 from dashboard.guide import guide
 from dashboard.heading import page_heading
 from dashboard.looking import look_at_example, look_switch
+from dashboard.map_switch import list_or_map, map_shown
 from dashboard.measurement_switch import confirmation, measurement_switch
 from dashboard.messages import escaped
 from dashboard.method_switch import method_switch
@@ -102,6 +103,7 @@ with st.container(horizontal=True, vertical_alignment="center", key="switches"):
         go("compare", question.parameters(opened))
         travel()
     view = view_switch(opened)
+    list_or_map("Cards", "influence-shown")
 confirmation(opened, question)
 
 st.html(PINNED)
@@ -126,4 +128,9 @@ with place:
         looked=look_at_example(opened, question, example, job) if looking else None,
     )
 with influence_side:
-    follow(job, lambda: draw_explanation(opened, question, view, job))
+    if map_shown():
+        from dashboard.training_map_panel import draw_training_map  # plotly, which cards need not wait for
+
+        follow(job, lambda: draw_training_map(opened, question, view, job, wrong=wrong))
+    else:
+        follow(job, lambda: draw_explanation(opened, question, view, job))

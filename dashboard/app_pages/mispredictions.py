@@ -17,6 +17,7 @@ from dashboard.engines import preload
 from dashboard.explaining import explanation_job, question_of
 from dashboard.guide import guide
 from dashboard.heading import page_heading
+from dashboard.map_switch import list_or_map, map_shown
 from dashboard.messages import way_out
 from dashboard.metrics import Metric, metric_row
 from dashboard.stacking import base_of_url, stack_bar
@@ -118,6 +119,7 @@ def toolbar(opened: Opened, shown: int, total: int) -> None:
             icon=":material/search:",
             width=260,
         )
+        list_or_map("Table", "mispredictions-shown")
         active = any(here.values())
         if active:
             st.button(
@@ -322,5 +324,18 @@ with list_side:
     else:
         ticked = [one for one in unlisted(parameter("ticked")) if one in everything.index]
         together(opened, found, ticked)
-        misprediction_rows(opened, found, ticked)
+        if map_shown():
+            from dashboard.error_map_panel import draw_error_map  # plotly, which the table need not wait for
+
+            draw_error_map(
+                opened,
+                base,
+                found,
+                ticked,
+                on_open=lambda example_id: investigate(opened, example_id),
+                on_tick=tick,
+                on_together=lambda example_ids: open_together(opened, example_ids),
+            )
+        else:
+            misprediction_rows(opened, found, ticked)
 preload(opened)
