@@ -35,5 +35,5 @@ def test_the_cells_of_a_heatmap_are_rows() -> None:
         agreement_heatmap(["path", "tracin"], values, title="Agreement", percent=False, dark=False)
     )
     cells = {(row["row"], row["column"]): row["value"] for row in table.to_dict("records")}
-    assert cells[("path", "tracin")] == 0.25 and cells[("path", "path")] == 1.0 and len(cells) == 4
+    assert cells[("path  1", "2")] == 0.25 and cells[("path  1", "1")] == 1.0 and len(cells) == 4
     assert table_of(go.Figure()).empty
