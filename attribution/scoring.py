@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attribution.errors import NumericalError
+from attribution.errors import NumericalError, ProjectError
 from attribution.explanation import Explanation
 from attribution.methods import Method, SummedMethod
-from attribution.projects.lds_record import read_lds
+from attribution.projects.lds_record import LdsRecord, read_lds
 from attribution.query import Query
 from attribution.runs import Run
 from attribution.trust import trust_of
@@ -74,7 +75,7 @@ def explained(
                 exact=exact,
                 # The test example of a later stage has no representation here.
                 representations=None if of_later_stage else run.representations(),
-                study=read_lds(run.project.directory),
+                study=_study(run.project.directory),
             ),
             representations=run.representations(),
             others=list(examples[1:]),
@@ -93,6 +94,14 @@ def explained(
     each[:, best] = torch.cat(again)
     check_scores(each, method, asked)
     return explanation(each, False)
+
+
+def _study(directory: Path) -> LdsRecord | str | None:
+    """What was measured in the project; why it cannot be read, if it cannot: an explanation does not hang on it."""
+    try:
+        return read_lds(directory)
+    except ProjectError as error:
+        return str(error)
 
 
 def _scored(method: Method, portions: Sequence[Sequence[Query]]) -> tuple[Tensor | None, Tensor]:

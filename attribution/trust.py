@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution.methods import Method
-from attribution.projects.lds_record import LdsRecord
+from attribution.projects.lds_record import LdsRecord, MethodFidelity
 from attribution.query import Query
 
 LISTED = 20
@@ -31,7 +31,7 @@ def trust_of(
     *,
     exact: bool,
     representations: NDArray[np.float32] | None,
-    study: LdsRecord | None = None,
+    study: LdsRecord | str | None = None,
 ) -> dict[str, Any]:
     """Signals about one explanation, which one or several models were asked for, of one or several test examples.
 
@@ -40,13 +40,14 @@ def trust_of(
     the 20 strongest examples that are also among the 20 nearest by representation; ``familiarity``: share of training
     examples that are at least as far from their nearest other one as the test example is from its nearest (of several
     the least); ``residual``: of an iterative solve, relative; ``exact``: whether all scores come from whole gradients;
-    ``lds``: what a ``study`` of this project measured of the method, else None; ``sentence``.
+    ``lds``: what a ``study`` of this project measured of the method, else None (a text says why there is none);
+    ``sentence``.
     """
     agreement = _agreement(parts)
     mine = None if representations is None else _representations([queries[0] for queries in portions])
     share = _share_of_nearest(mine, scores, representations)
     familiar = _familiarity(mine, representations)
-    measured = None if study is None else study.methods.get(method.info.name)
+    measured = study.methods.get(method.info.name) if isinstance(study, LdsRecord) else None
     asked = [query for queries in portions for query in queries]
     residual = max((residual for query in asked for residual in query.residuals), default=None)
     ensemble = len(portions[0]) > 1
@@ -69,11 +70,7 @@ def trust_of(
         words.append("Scores rank examples; their size has no unit.")
     if not exact:
         words.append("The list is exact; scores far from the top leave a part of the gradients out.")
-    words.append(
-        "Fidelity against retraining is not measured yet for this project."
-        if measured is None
-        else f"Against retraining, measured in this project: LDS {measured.lds:.2f} ± {measured.standard_error:.2f}."
-    )
+    words.append(_fidelity(measured, study))
     return {
         "checkpoint_agreement": None if ensemble else agreement,
         "model_agreement": agreement if ensemble else None,
@@ -84,6 +81,14 @@ def trust_of(
         "exact": exact,
         "sentence": " ".join(words),
     }
+
+
+def _fidelity(measured: MethodFidelity | None, study: LdsRecord | str | None) -> str:
+    if measured is not None:
+        return f"Against retraining, measured in this project: LDS {measured.lds:.2f} ± {measured.standard_error:.2f}."
+    if isinstance(study, str):
+        return f"Its fidelity against retraining cannot be told: {study}"
+    return "Fidelity against retraining is not measured yet for this project."
 
 
 def _agreement(parts: Tensor | None) -> float | None:

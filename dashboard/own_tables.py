@@ -126,7 +126,7 @@ def found_table(given: str) -> FoundTable:
     """
     path = expanded(given.strip()).absolute()
     if not (is_file(path) or is_folder(path)):
-        raise NotFoundError(f"There is no '{path}' on this machine: give a table.")
+        raise NotFoundError(f"'{path}' does not exist on this machine: give a table.")
     rows, complete = first_rows(path, LOOKED_AT)
     if not len(rows):
         raise ProjectError(f"'{path}' has no rows: give at least one example.")

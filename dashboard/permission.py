@@ -123,6 +123,8 @@ def refusal() -> str | None:
         settings = policy()
     except UsageError as error:
         return str(error).removesuffix(".")
+    except OSError as error:
+        return f"secrets.toml, which says who may, cannot be read ({error.strerror})"
     return settings.refusal(email())
 
 

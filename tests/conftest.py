@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from attribution.projects import Project
+from attribution.projects.access import set_rule
 from tests.command_line import CommandLine
 
 
@@ -24,6 +25,12 @@ def tracefix_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield home
     del os.environ["TRACEFIX_HOME"]
     os.environ.update({name: value for name, value in kept.items() if value is not None})
+
+
+@pytest.fixture(autouse=True)
+def own_rights() -> None:
+    """No test is refused a change by the rule of a dashboard that another one drew in this process."""
+    set_rule(None)
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,8 @@ MARKED = "fix to compare with another"
 LONGEST_NOTE = 2000
 READING = ("story", "compare", "report")
 ACTIONS = {
-    "story": "Story",
     "compare": "Compare",
+    "story": "Story",
     "report": "Report",
     "export": "Export",
     "note": "Note",

@@ -85,7 +85,7 @@ def test_a_link_fills_the_form_in_and_the_columns_are_guessed(saved: OwnFiles, o
         ("model", "TRAIN", "is a file", "a model"),
         ("model", "FOLDER", "it has no config.json", "a model"),
         ("train", "/nowhere.csv", "'/nowhere.csv' does not exist on this machine", "a training table"),
-        ("test", "CONFIG", "CSV, TSV, JSON Lines or Parquet", "a test table"),
+        ("test", "CONFIG", "is not a JSON object", "a test table"),
         ("test", "x" * 5000, "does not exist", "a test table"),
         ("checkpoints", "/nowhere/*.pt", "No file or folder matches", "checkpoints that can be used"),
         ("name", "../elsewhere", "neither a plain name nor a whole path", "a name"),

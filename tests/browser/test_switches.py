@@ -73,7 +73,7 @@ def test_a_function_is_typed_kept_in_the_link_and_left_again(page: Page, example
 def test_a_link_to_a_function_waits_for_the_user(page: Page, example: str, file: Path, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(f"/investigate?project=digits&example={example}&measurement={quote(f'{file}:lead')}")
-    expect(page.get_by_text("pushed towards")).to_be_visible(timeout=WORK_PATIENCE)
+    expect(page.get_by_text("Training on these pushed towards")).to_be_visible(timeout=WORK_PATIENCE)
     expect(page.get_by_text(f"{file}:lead")).to_be_visible()
     screenshot(page, f"confirm-{width}")
     overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")

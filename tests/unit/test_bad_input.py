@@ -37,7 +37,7 @@ def one_sentence(tracefix: CommandLine, status: int, *arguments: str | Path) -> 
     ) as caught:  # on the command line they would be lines of their own
         sentence = tracefix.refused(*arguments, status=status)
     assert not [str(warning.message) for warning in caught if "torch" not in warning.filename]
-    assert sentence.endswith(".") or "with python -c" in sentence, "a command to copy has no full stop"
+    assert sentence.endswith(".") or "python -c" in sentence, "a command to copy has no full stop"
     assert len(sentence) < 1200, sentence
     assert not re.search(r"[a-z'\")]\. [A-Z][a-z]+ [a-z]", sentence), sentence
     return sentence

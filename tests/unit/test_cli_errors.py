@@ -12,7 +12,7 @@ import pytest
 
 from attribution.errors import Cancelled
 from attribution.projects import Project
-from dashboard import launch
+from dashboard.addresses import THIS_MACHINE
 from tests.command_line import CommandLine
 
 
@@ -110,7 +110,7 @@ def test_a_port_in_use(
     tracefix: CommandLine, tmp_path: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dashboard.locations.ensure_sample", lambda *_: pytest.fail("nothing must be made"))
-    with socket.create_server((launch.ADDRESS, 0)) as taken:
+    with socket.create_server((THIS_MACHINE, 0)) as taken:
         port = str(taken.getsockname()[1])
         sentence = tracefix.refused(*command, "--port", port, "--no-browser", "--projects", tmp_path)
     assert port in sentence

@@ -192,4 +192,4 @@ def test_checkpoints_are_read_in_order_with_their_learning_rates(
 
 def test_the_model_must_load(tracefix: CommandLine, tables: dict[str, Path], tmp_path: Path) -> None:
     given = [part for name, path in tables.items() for part in (f"--{name}", path)]
-    assert "cannot be loaded" in tracefix.refused("new", tmp_path / "p", *given)
+    assert "config.json is not one of transformers'" in tracefix.refused("new", tmp_path / "p", *given)
