@@ -83,6 +83,7 @@ def own_styles(written: str) -> str:
 def test_nothing_reaches_the_terminal_that_it_would_obey(
     tracefix: CommandLine, hostile: Project, colours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # in a narrow terminal, words of a table are cut
     if colours:
         monkeypatch.setenv("FORCE_COLOR", "1")
     listed = tracefix("mispredictions", hostile.directory)
