@@ -1,6 +1,6 @@
 """How long a person waits: process start to first page, and click to update on prepared `digits`, in Chromium.
 
-    python tests/benchmarks/measure_dashboard.py [--starts 5] [--clicks 20] [--json]
+    python tests/benchmarks/measure_dashboard.py [--starts 5] [--clicks 20] [--sample fashion] [--json]
 
 Clicks are timed inside the page, from the event to the animation frame that shows the result. Each figure is the
 median with minimum and maximum; the machine's load at the time is printed with it.
@@ -72,9 +72,9 @@ LIBRARY = """
         && all(".card.culprits").length === 10 && all(".belief h3")[0].textContent.startsWith("Predicted"))
     },
     choose: async (position) => {
-      await wait(() => quiet() && all(".card.helpers button").length > position)
+      await wait(() => quiet() && all(".card.helpers button[aria-label^=Up-weight]").length > position)
       const before = all("h3").find((h) => h.textContent.startsWith("Fix tray")).textContent
-      all(".card.helpers button")[position].click()
+      all(".card.helpers button[aria-label^=Up-weight]")[position].click()
       return wait(() => all("h3").find((h) => h.textContent.startsWith("Fix tray"))?.textContent !== before)
     },
     filter: async (position) => {
@@ -95,6 +95,7 @@ def main() -> None:
     )
     parser.add_argument("--starts", type=int, default=5, help="how often the server is started")
     parser.add_argument("--clicks", type=int, default=20, help="repetitions of each interaction")
+    parser.add_argument("--sample", default="digits", help="the one that is clicked through")
     parser.add_argument(
         "--lists", nargs="*", default=[], metavar="PROJECT", help="more samples whose lists are timed"
     )
@@ -104,12 +105,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         projects = options.projects or Path(place) / "projects"
         os.environ["TRACEFIX_HOME"] = str(Path(place) / "home")
-        for sample in ("digits", *options.lists):
+        for sample in ("digits", options.sample, *options.lists):
             open_prepared(sample, projects)
         with sync_playwright() as playwright:
             browser = launched(playwright)
             results = {"first page": first_page(browser, projects, options.starts)}
-            results |= clicks(browser, projects, options.clicks)
+            results |= clicks(browser, projects, options.sample, options.clicks)
             for sample in options.lists:
                 results |= {
                     f"row to list, {sample}": (lists(browser, projects, sample, options.clicks), LIST_TARGET)
@@ -135,14 +136,14 @@ def first_page(browser: Browser, projects: Path, starts: int) -> tuple[list[floa
     return times, FIRST_PAGE_TARGET
 
 
-def clicks(browser: Browser, projects: Path, count: int) -> dict[str, tuple[list[float], float]]:
+def clicks(browser: Browser, projects: Path, sample: str, count: int) -> dict[str, tuple[list[float], float]]:
     """Seconds from a click to the frame that shows its result; the first of each is left out as a warm-up."""
     with server(projects) as address:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         until_answering(page, address)
 
         def mispredictions() -> None:
-            page.goto(f"{address}/mispredictions?project=digits")
+            page.goto(f"{address}/mispredictions?project={sample}")
             expect(page.get_by_role("heading", name="Confusion matrix")).to_be_visible(timeout=PATIENCE)
             expect(page.locator("tbody tr.opens").first).to_be_visible(timeout=PATIENCE)
             page.evaluate(LIBRARY)
