@@ -219,6 +219,11 @@ class Query:
 
     def influence_length(self, point: Point) -> Tensor:
         """√(g_fᵀ (H + λI)⁻¹ g_f) at a point, (Q,): the length of each gradient in the metric of its influence."""
+        if not self.refine:
+            curvature = self.loaded.curvature
+            damping = curvature.damping_at(point, "ekfac", self.reporter)
+            form = curvature.at(point, self.reporter).inverse_form(self.gradient(point), damping)
+            return form.clamp_min(0.0).sqrt().cpu()
         gradient, solved = self.gradient(point), self.preconditioned(point)
         parts = [(gradient[name].double() * solved[name].double()).flatten(1).sum(dim=1) for name in gradient]
         return torch.stack(parts).sum(dim=0).clamp_min(0.0).sqrt().cpu()

@@ -144,6 +144,28 @@ def test_batch_size_changes_no_curvature() -> None:
         assert torch.allclose(first[name], second[name], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_form_of_the_inverse_is_its_inner_product(count: int) -> None:
+    task = task_of(settled(convolutional()), images(COUNT), labels(COUNT))
+    capture = GradientCapture(task, task.model)
+    fitted = fit_ekfac(task, capture, batch_size=16)
+    generator = torch.Generator().manual_seed(count)
+    vectors = {
+        name: torch.randn(count, *block.eigenvalues.shape, generator=generator)
+        for name, block in fitted.blocks.items()
+    }
+    solved = fitted.inverse(vectors, 0.1)
+    expected = sum((vectors[name].double() * solved[name].double()).flatten(1).sum(dim=1) for name in vectors)
+    torch.testing.assert_close(fitted.inverse_form(vectors, 0.1), expected, rtol=1e-5, atol=0)
+    alone = [
+        fitted.inverse({name: v[row : row + 1] for name, v in vectors.items()}, 0.1) for row in range(count)
+    ]
+    for name in vectors:
+        torch.testing.assert_close(
+            torch.cat([one[name] for one in alone]), solved[name], rtol=1e-4, atol=1e-6
+        )
+
+
 def test_gradients_that_were_kept_give_the_same_curvature_as_new_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
