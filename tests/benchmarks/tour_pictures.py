@@ -25,7 +25,7 @@ from tests.chromium import launched
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LARGEST = 300_000
-WIDTH, HEIGHT = 1280, 820
+WIDTH, HEIGHT = 1440, 900
 PATIENCE = 300_000.0
 
 
@@ -72,6 +72,7 @@ def take(page: Page, digit: str, review: str) -> None:
     save(page, "story")
     page.goto("/mispredictions?project=fashion&show=map&colour=cluster")
     expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=PATIENCE)
+    page.locator(".js-plotly-plot").scroll_into_view_if_needed()
     save(page, "map")
 
 

@@ -63,6 +63,21 @@ def run_the_loop(page: Page, project: Project, name: str) -> None:
     expect(heading(page, "Beside its controls")).to_be_visible()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_loop_on_texts(page: Page, server: Server, scheme: str) -> None:
+    """Words that are markup, commands and scripts: the loop is the same, and they do nothing."""
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto("/mispredictions?project=hostile")
+    run_the_loop(page, Project.open(server.projects / "hostile"), f"hostile-{scheme}")
+    assert page.evaluate("window.harmed") is None
+
+
+def test_loop_on_digits_in_the_dark(page: Page, server: Server) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto("/mispredictions?project=digits")
+    run_the_loop(page, Project.open(server.projects / "digits"), "digits-dark")
+
+
 def test_loop_on_digits(page: Page, server: Server) -> None:
     page.goto("/")
     expect(heading(page, "Samples")).to_be_visible()
