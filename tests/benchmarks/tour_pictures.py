@@ -84,10 +84,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         projects = options.projects or Path(folder)
         digits, _, reviews = (open_prepared(name, projects) for name in ("digits", "fashion", "reviews"))
-        digit, review = (
-            project.mispredictions()[len(project.mispredictions()) // 2]["id"]
-            for project in (digits, reviews)
-        )
+        digit = digits.mispredictions()[9]["id"]  # planted label errors are behind it
+        review = reviews.mispredictions()[157]["id"]
         program = "from dashboard.cli import run; run()"
         arguments = ["-c", program, "--port", "PORT", "--no-browser", "--projects", str(projects)]
         process, address = start_server(arguments, Path(folder) / "server.log")
