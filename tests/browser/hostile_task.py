@@ -14,6 +14,8 @@ HOSTILE = (
 )
 CLASSES = ["<b>good</b>", "*bad* :material/bolt:"]
 TRAIN, TEST = 60, 24
+LONG = HOSTILE * 100
+"""More than 10,000 characters."""
 
 
 def build() -> Task:
@@ -30,7 +32,8 @@ def build() -> Task:
         train=TensorDataset(inputs[:TRAIN], labels[:TRAIN]),
         test=TensorDataset(inputs[TRAIN:], labels[TRAIN:]),
         class_names=CLASSES,
-        train_display=[f"{HOSTILE} train {number}" for number in range(TRAIN)],
-        test_display=[f"{HOSTILE} test {number}" for number in range(TEST)],
+        # Some of them, mispredictions among the test examples, are endless.
+        train_display=[f"{HOSTILE if number % 9 else LONG} train {number}" for number in range(TRAIN)],
+        test_display=[f"{HOSTILE if number % 3 else LONG} test {number}" for number in range(TEST)],
         learning_rate=0.1,
     )

@@ -51,6 +51,9 @@ def screens(server: Server, chromium: Browser) -> Iterator[tuple[Page, dict[str,
         "history": "/history?project=digits",
         "compare_fixes": f"/compare_fixes?project=digits&fixes={first.fix_id},{second.fix_id}",
         "texts": "/mispredictions?project=hostile",
+        "error map": "/mispredictions?project=digits&show=map&colour=cluster",
+        "training map": f"/investigate?project=digits&example={example}&show=map",
+        "pinned": f"/investigate?project=digits&example={example}&pins={first.train_ids[0]},{second.train_ids[0]}",
         "note": "/history?project=digits",
     }
     context = chromium.new_context(base_url=server.address, viewport={"width": 1440, "height": 900})
@@ -75,6 +78,9 @@ def drawn(page: Page, name: str) -> None:
         "history": rows(page, HISTORY).first,
         "compare_fixes": heading(page, "Predictions that changed"),
         "texts": rows(page, MISPREDICTIONS).first,
+        "error map": page.locator(".js-plotly-plot").first,
+        "training map": page.locator(".js-plotly-plot").first,
+        "pinned": page.locator(".st-key-pinned-examples"),
         "note": rows(page, HISTORY).first,
     }
     expect(awaited[name]).to_be_visible(timeout=WORK_PATIENCE)
@@ -83,6 +89,9 @@ def drawn(page: Page, name: str) -> None:
     if name == "investigate":
         page.get_by_test_id("stExpander").get_by_text("Recipe").click()
         page.get_by_role("button", name=re.compile("^.*Measurement:")).click()
+        expect(page.get_by_test_id("stPopoverBody")).to_be_visible()
+    if name == "pinned":
+        page.get_by_role("button", name="Filter", exact=True).click()
         expect(page.get_by_test_id("stPopoverBody")).to_be_visible()
     if name == "note":
         page.get_by_role("button", name=re.compile("^Note:")).first.click()
