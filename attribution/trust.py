@@ -62,7 +62,8 @@ def trust_of(
         )
     if familiar is not None and familiar <= UNUSUAL:
         words.append(
-            f"This example is unlike the training data: only {familiar:.0%} of them are as far from their nearest one."
+            f"This example is unlike the training data: only {familiar:.0%} of training examples are as far from their "
+            "nearest one."
         )
     if residual is not None:
         words.append(f"The curvature was inverted to a relative residual of {residual:.1e}.")
