@@ -1,8 +1,9 @@
-"""The pictures of the README's tour, taken from the bundled samples as they are now.
+"""The pictures of the README, taken from the bundled samples as they are now.
 
     python tests/benchmarks/tour_pictures.py [--projects DIR]
 
-Writes docs/tour-*.png, each below 300 kB. With a projects folder, samples that are prepared there are taken from it.
+Writes docs/screenshot.png and docs/tour-*.png, each below 300 kB. With a projects folder, samples that are prepared
+there are taken from it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def save(page: Page, name: str) -> None:
             break
     else:
         raise SystemExit(f"{name} takes {buffer.tell():,} bytes even in few colours: show less on it.")
-    (DOCS / f"tour-{name}.png").write_bytes(buffer.getvalue())
-    print(f"tour-{name}.png: {buffer.tell() / 1000:.0f} kB")
+    (DOCS / f"{name}.png").write_bytes(buffer.getvalue())
+    print(f"{name}.png: {buffer.tell() / 1000:.0f} kB")
 
 
 def take(page: Page, digit: str, review: str) -> None:
@@ -55,25 +56,28 @@ def take(page: Page, digit: str, review: str) -> None:
     expect(rows(page, "Mispredictions: activate a row to investigate it").first).to_be_visible(
         timeout=PATIENCE
     )
-    save(page, "mispredictions")
+    save(page, "tour-mispredictions")
     page.goto(f"/investigate?project=reviews&example={review}")
     expect(cards(page, "Culprits")).to_have_count(10, timeout=PATIENCE)
     expect(page.locator(".mark-word").first).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("The strongest are being scored once more")).to_have_count(0, timeout=PATIENCE)
-    save(page, "investigate")
+    save(page, "tour-investigate")
     page.goto(f"/investigate?project=digits&example={digit}")
     expect(cards(page, "Culprits")).to_have_count(10, timeout=PATIENCE)
+    page.get_by_role("button", name="Close guide").click()
+    expect(page.locator(".tinted").first).to_be_visible(timeout=PATIENCE)
+    save(page, "screenshot")
     page.get_by_role("button", name="Suggest & preview").click()
     expect(heading(page, "Beside its controls")).to_be_visible(timeout=PATIENCE)
     expect(page.locator(".js-plotly-plot")).to_be_visible()
-    save(page, "preview")
+    save(page, "tour-preview")
     page.get_by_role("button", name="Story", exact=True).click()
     expect(page.frame_locator("iframe").locator("#step-1")).to_be_visible(timeout=PATIENCE)
-    save(page, "story")
+    save(page, "tour-story")
     page.goto("/mispredictions?project=fashion&show=map&colour=cluster")
     expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=PATIENCE)
     page.locator(".js-plotly-plot").scroll_into_view_if_needed()
-    save(page, "map")
+    save(page, "tour-map")
 
 
 def main() -> None:
