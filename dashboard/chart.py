@@ -18,7 +18,7 @@ def chart(figure: go.Figure, *, key: str, alt: str) -> None:
     Args:
         alt: what it shows, for those who cannot see it.
     """
-    name = f"tracefix-{key.lower().replace(' ', '-')}"
+    name = _file_name(key)
     st.plotly_chart(
         figure,
         key=key,
@@ -29,6 +29,12 @@ def chart(figure: go.Figure, *, key: str, alt: str) -> None:
             "toImageButtonOptions": {"format": "png", "filename": name, "scale": 2},
         },
     )
+    numbers(figure, key=key)
+
+
+def numbers(figure: go.Figure, *, key: str) -> None:
+    """A button that saves what a figure shows as CSV."""
+    name = _file_name(key)
     st.download_button(
         "Numbers as CSV",
         lambda: table_of(figure).to_csv(index=False),
@@ -39,3 +45,7 @@ def chart(figure: go.Figure, *, key: str, alt: str) -> None:
         type="tertiary",
         on_click="ignore",
     )
+
+
+def _file_name(key: str) -> str:
+    return f"tracefix-{key.lower().replace(' ', '-')}"

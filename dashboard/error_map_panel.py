@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from attribution.error_clusters import ErrorCluster
 from attribution.maps.example_map import SEED, ExampleMap
 from attribution.maps.sample import even_sample
+from dashboard.chart import numbers
 from dashboard.components.points import points
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened
@@ -147,8 +148,9 @@ def _figure(
         + (" Places are those of the original model." if base is not None else "")
     )
     with st.container(key=FRAME):
+        figure = _drawn(about, shown, tuple(ticked), look(), opened, base, errors, found)
         st.plotly_chart(
-            _drawn(about, shown, tuple(ticked), look(), opened, base, errors, found),
+            figure,
             key=key,
             on_select=picked,
             selection_mode=("box", "lasso"),
@@ -162,6 +164,7 @@ def _figure(
         on_click=on_open,
         on_no_webgl=without_webgl,
     )
+    numbers(figure, key="error map")
 
 
 def _numbered(number: int, cluster: ErrorCluster) -> str:

@@ -31,6 +31,9 @@ from dashboard.views.table_preview import SHOWN_LABELS, label_rows, preview_rows
 ROW_NUMBERS = ""
 """The choice of no id column."""
 
+ALONE = ""
+"""The choice of no second text."""
+
 _SUGGESTED, _EMPTIED = "own name suggested", "own name emptied"
 """The name that the form proposed, and whether the user took it out (in the session)."""
 
@@ -50,7 +53,12 @@ def tables_form() -> tuple[TablesDraft | None, list[str]]:
         st.columns(2), ("train", "test"), ("Training table", "Test table"), strict=True
     ):
         with place:
-            path_field(split, label, "CSV, TSV, JSON Lines or Parquet", endings=TABLE_ENDINGS)
+            path_field(
+                split,
+                label,
+                "A table, or a folder of pictures by class",
+                endings=TABLE_ENDINGS,
+            )
             found[split] = looked_up(split, _table)
             _say_size(found[split])
     missing = [
@@ -140,6 +148,15 @@ def _columns(model: FoundModel, train: FoundTable, test: FoundTable) -> tuple[Ta
         st.selectbox(
             "Column with pictures" if kind == "image" else "Column with texts", names, key=key_of(kind)
         )
+        if kind == "text":
+            set_default("pair", ALONE, [ALONE, *names])
+            st.selectbox(
+                "Column with second texts",
+                [ALONE, *names],
+                key=key_of("pair"),
+                format_func=lambda name: "none" if name == ALONE else str(name),
+                help="Where the model compares two texts: a premise and a hypothesis, say.",
+            )
         set_default("label", guess.label, names)
         st.selectbox("Column with labels", names, key=key_of("label"))
         set_default("id", guess.id or ROW_NUMBERS, [ROW_NUMBERS, *names])
@@ -149,12 +166,23 @@ def _columns(model: FoundModel, train: FoundTable, test: FoundTable) -> tuple[Ta
             key=key_of("id"),
             format_func=lambda name: "row numbers" if name == ROW_NUMBERS else str(name),
         )
-    chosen = Table(**{kind: typed(kind)}, label=typed("label"), id=typed("id") or None)
+    pair = (typed("pair") or None) if kind == "text" else None
+    chosen = Table(**{kind: typed(kind)}, pair=pair, label=typed("label"), id=typed("id") or None)
     used = {
-        name: use for use, name in ((kind, typed(kind)), ("label", chosen.label), ("id", chosen.id)) if name
+        name: use
+        for use, name in (
+            (kind, typed(kind)),
+            ("second text", pair),
+            ("label", chosen.label),
+            ("id", chosen.id),
+        )
+        if name
     }
     columns, rows = preview_rows(train, used)
     table("own-preview", columns, rows, caption="The first training rows", kind=kind, thumbnail=56)
+    if pair is not None and pair in (typed(kind), chosen.label):
+        problem(f"'{pair}' is the second text and something else, too: choose different columns.")
+        return chosen, ["a column of second texts of its own, or none"]
     if typed(kind) == chosen.label:
         problem(
             f"The model cannot read '{chosen.label}' and be asked for it, too: choose two different columns."

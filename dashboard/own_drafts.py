@@ -43,6 +43,7 @@ class TablesDraft:
             "--train": str(self.train),
             "--test": str(self.test),
             "--text": self.columns.text,
+            "--pair": self.columns.pair,
             "--image": self.columns.image,
             "--label": self.columns.label,
             "--id": self.columns.id,

@@ -20,6 +20,7 @@ FIELDS = (
     "test",
     "reads",
     "text",
+    "pair",
     "image",
     "label",
     "id",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from attribution.maps.example_map import SEED, ExampleMap
 from attribution.maps.sample import even_sample
 from dashboard.card_list import View
+from dashboard.chart import numbers
 from dashboard.components.points import points
 from dashboard.components.table import Column, Row, table
 from dashboard.current import Opened
@@ -84,17 +85,18 @@ def _draw(
 
     st.caption(_words(opened, question, found, explanation))
     with st.container(key=FRAME):
+        figure = _drawn(
+            (*opened.key, choice.space, choice.projection, explained),
+            tuple((one.id, one.score) for one in lit),
+            chosen,
+            look(),
+            opened,
+            question,
+            found,
+            lit,
+        )
         st.plotly_chart(
-            _drawn(
-                (*opened.key, choice.space, choice.projection, explained),
-                tuple((one.id, one.score) for one in lit),
-                chosen,
-                look(),
-                opened,
-                question,
-                found,
-                lit,
-            ),
+            figure,
             key=key,
             on_select=lambda: picked(drawn_around(st.session_state.get(key))),
             selection_mode=("box", "lasso"),
@@ -110,6 +112,7 @@ def _draw(
         on_click=lambda train_id: picked([train_id]),
         on_no_webgl=without_webgl,
     )
+    numbers(figure, key="training map")
     whose, ids = st.session_state.get(_PICKED, (None, []))
     if whose == owner and ids:
         _picked_list(opened, question, tray, ids, explanation, wrong=wrong)

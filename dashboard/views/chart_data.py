@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def table_of(figure: go.Figure) -> pd.DataFrame:
     """One row for each point of each trace: the trace's name, its axes (columns named as the axes are), or its cells.
+    Ids that points carry have a column, too.
 
     Points without a place (gaps of a line) are left out.
     """
@@ -32,6 +33,9 @@ def _of_points(figure: go.Figure, trace: Any) -> pd.DataFrame:
             upwards if upwards != across else f"{upwards} (y)": y if y else list(range(length)),
         }
     )
+    marked = _values(trace.customdata)
+    if marked and len(marked) == length and all(isinstance(one, str) for one in marked):
+        table.insert(1, "id", marked)
     return table.dropna()
 
 

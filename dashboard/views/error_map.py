@@ -22,6 +22,7 @@ from dashboard.views.map_figure import (
     map_layout,
     marks,
     name_classes,
+    ring_points,
     scatter_kind,
 )
 
@@ -118,23 +119,7 @@ def error_map(
     place = {str(name): row for row, name in enumerate(points.errors.index)}
     rings = [place[one] for one in ticked if one in place and placed[place[one]]]
     if rings:
-        figure.add_trace(
-            kind(
-                x=found.test[points.positions[rings], 0],
-                y=found.test[points.positions[rings], 1],
-                name="ticked",
-                mode="markers",
-                marker={
-                    "size": 17,
-                    "symbol": "circle-open",
-                    "color": INK[look.dark],
-                    "line": {"width": 2, "color": INK[look.dark]},
-                },
-                selected={"marker": {"opacity": 1}},
-                unselected={"marker": {"opacity": 1}},
-                hoverinfo="skip",
-            )
-        )
+        ring_points(figure, kind, found.test[points.positions[rings]], name="ticked", size=17, look=look)
     name_classes(figure, kind, found.test[context], points.labels[context], class_names, look)
     map_layout(figure, found, view)
     return figure

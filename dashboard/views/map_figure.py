@@ -83,6 +83,29 @@ def marks(groups: Sequence[str], look: Look) -> dict[str, tuple[str, str]]:
     return found | {OTHERS: (OTHER_COLOUR[look.dark], OTHER_SYMBOL)}
 
 
+def ring_points(
+    figure: go.Figure, kind: Any, places: NDArray[np.floating], *, name: str, size: int, look: Look
+) -> None:
+    """Put rings of ``size`` CSS pixels around points at ``places`` (n, 2), whatever is selected."""
+    figure.add_trace(
+        kind(
+            x=places[:, 0],
+            y=places[:, 1],
+            name=name,
+            mode="markers",
+            marker={
+                "size": size,
+                "symbol": "circle-open",
+                "color": INK[look.dark],
+                "line": {"width": 2, "color": INK[look.dark]},
+            },
+            selected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 1}},
+            hoverinfo="skip",
+        )
+    )
+
+
 def name_classes(
     figure: go.Figure,
     kind: Any,

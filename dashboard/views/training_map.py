@@ -20,6 +20,7 @@ from dashboard.views.map_figure import (
     hover_words,
     map_layout,
     name_classes,
+    ring_points,
     scatter_kind,
 )
 
@@ -100,23 +101,7 @@ def training_map(
                 )
             )
     if chosen:
-        figure.add_trace(
-            kind(
-                x=found.train[list(chosen), 0],
-                y=found.train[list(chosen), 1],
-                name="in the fix tray",
-                mode="markers",
-                marker={
-                    "size": 24,
-                    "symbol": "circle-open",
-                    "color": INK[look.dark],
-                    "line": {"width": 2, "color": INK[look.dark]},
-                },
-                selected={"marker": {"opacity": 1}},
-                unselected={"marker": {"opacity": 1}},
-                hoverinfo="skip",
-            )
-        )
+        ring_points(figure, kind, found.train[list(chosen)], name="in the fix tray", size=24, look=look)
     if placed:
         figure.add_trace(
             kind(

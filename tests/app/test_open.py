@@ -315,3 +315,17 @@ def test_a_model_of_another_kind_is_refused(own: OwnFiles, open_page: OpenPage) 
         file = own.model / f"checkpoint-{step}" / "config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"architectures": ["BertForMaskedLM"]}))
     assert "which is no classifier" in words(open_page("open", **own.fields))
+
+
+def test_a_second_text_is_chosen_and_is_no_other_column(own: OwnFiles, open_page: OpenPage) -> None:
+    for file in (own.train, own.test):
+        table = pd.read_csv(file)
+        table["answer"] = "so it is"
+        table.to_csv(file, index=False)
+    app = open_page("open", **own.fields)
+    assert value(app, "pair") in ("", None) and "--pair" not in app.code[0].value
+    app.selectbox(key="own-pair").set_value("answer").run()
+    assert not app.error and "--text review --pair answer --label sentiment" in app.code[0].value
+    app.selectbox(key="own-pair").set_value("sentiment").run()
+    assert "'sentiment' is the second text and something else, too" in words(app)
+    assert app.button(key="own-open").disabled

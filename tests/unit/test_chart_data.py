@@ -12,7 +12,7 @@ def test_every_point_is_a_row_under_the_axes_names() -> None:
     figure = go.Figure(
         [
             go.Scatter(name="fix", x=[0, 1, 2], y=[0.1, None, 0.9]),
-            go.Scatter(name="control", y=[0.5, 0.6]),
+            go.Scatter(name="control", y=[0.5, 0.6], customdata=["p", "q"]),
             go.Bar(name="right", x=["a"], y=[3], xaxis="x2"),
         ]
     )
@@ -26,6 +26,7 @@ def test_every_point_is_a_row_under_the_axes_names() -> None:
         [0, 0.5],
         [1, 0.6],
     ]
+    assert table.loc[table["series"] == "control", "id"].tolist() == ["p", "q"]
     assert table.loc[table["series"] == "right", ["class", "probability"]].values.tolist() == [["a", 3]]
 
 
