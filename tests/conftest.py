@@ -34,26 +34,31 @@ def own_rights() -> None:
 
 
 @pytest.fixture(scope="session")
-def prepared_digits(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The bundled `digits` sample, prepared; shared by all tests, which leave it as it is (fixes may be added)."""
+def untouched_digits(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The bundled `digits` sample as preparing leaves it. Nobody works in it: it is there to be copied."""
     from dashboard.opening import open_prepared
 
-    return open_prepared("digits", tmp_path_factory.mktemp("projects"))
+    return open_prepared("digits", tmp_path_factory.mktemp("untouched"))
+
+
+@pytest.fixture(scope="session")
+def prepared_digits(untouched_digits: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Prepared `digits`, shared by all tests of a process.
+
+    They leave it as it is, but for fixes they keep and for what methods that one of them asks for prepare beside it.
+    """
+    return copied(untouched_digits, tmp_path_factory.mktemp("projects"))
 
 
 @pytest.fixture
-def own_digits(prepared_digits: Project, tmp_path: Path) -> Project:
-    """A prepared copy of `digits` in a projects folder of its own, to be damaged or changed at will.
+def own_digits(untouched_digits: Project, tmp_path: Path) -> Project:
+    """A prepared copy of `digits` in a projects folder of its own, to be damaged or changed at will."""
+    return copied(untouched_digits, tmp_path / "projects")
 
-    Without the fixes that other tests have kept meanwhile.
-    """
-    return Project.open(
-        shutil.copytree(
-            prepared_digits.directory,
-            tmp_path / "projects" / "digits",
-            ignore=shutil.ignore_patterns("history.sqlite*"),
-        )
-    )
+
+def copied(project: Project, projects: Path) -> Project:
+    """A copy of a project in another projects folder."""
+    return Project.open(shutil.copytree(project.directory, projects / project.directory.name))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from attribution import create_project
 from attribution.projects import Manifest, Project, TaskSource
 from tests.chromium import launched
+from tests.conftest import copied
 
 START_PATIENCE = 60.0
 
@@ -79,10 +80,10 @@ def _environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def server(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(untouched_digits: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server over a copy of prepared `digits` and a text project made to be hostile."""
     projects = tmp_path_factory.mktemp("browser-projects")
-    shutil.copytree(prepared_digits.directory, projects / "digits")
+    copied(untouched_digits, projects)
     hostile = projects / "hostile"
     hostile.mkdir()
     shutil.copy(Path(__file__).with_name("hostile_task.py"), hostile / "task.py")

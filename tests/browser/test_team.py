@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from tests.browser.conftest import PROGRAM, Server, start_server
 from tests.browser.screens import cards, heading, screenshot, settled
 from tests.browser.test_accessibility import violations
 from tests.browser.test_loop import WORK_PATIENCE
+from tests.conftest import copied
 from tests.directory_contents import contents
 from tests.unit.fix_records import record
 
@@ -50,12 +50,9 @@ class Closed:
 
 
 @pytest.fixture(scope="module")
-def closed(prepared_digits: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
+def closed(untouched_digits: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
     place = tmp_path_factory.mktemp("team")
-    ignored = shutil.ignore_patterns("history.sqlite*")
-    project = Project.open(
-        shutil.copytree(prepared_digits.directory, place / "projects" / "digits", ignore=ignored)
-    )
+    project = copied(untouched_digits, place / "projects")
     fix = record("fix-preview").model_copy(update={"test_id": project.mispredictions()[0]["id"]})
     project.history.save(fix, state="preview")
     project.history.save(fix.model_copy(update={"fix_id": "fix-kept"}))
