@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attribution import frozen
 from attribution.breakdown import Breakdown, break_down
 from attribution.common import distinct
-from attribution.devices import resolve_device
-from attribution.errors import MissingRequirementError, ProjectError, UsageError
+from attribution.errors import MissingRequirementError, UsageError
 from attribution.explanation import Explanation
+from attribution.inspector import Inspector
 from attribution.linear_head import HEAD_PENALTY, with_ones
-from attribution.maps.build import example_map
-from attribution.maps.example_map import ExampleMap, Projection, Space
-from attribution.maps.vectors import vectors_of
-from attribution.measurements import Measurement, measurement_for
-from attribution.methods import (
-    DirectionalMethod,
-    Method,
-    ProjectFacts,
-    default_method,
-    method_named,
-)
+from attribution.methods import DirectionalMethod, Method, default_method, method_named
 from attribution.methods.source import Source
-from attribution.preparation import FROZEN
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
 from attribution.projects.locking import exclusive
-from attribution.query import Loaded, Query, Target
-from attribution.runs import Run, ensemble_runs, own_run
-from attribution.saliency import InputAttributor, Saliency
+from attribution.query import Query, Target
+from attribution.runs import Run, ensemble_runs
 from attribution.scoring import check_scores, explained
 from attribution.selection import FlippingSet, HeadRemoval, smallest_flipping_set
-from attribution.sources import load_task
 from attribution.stages import before
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _REMEMBERED = 64
 
@@ -53,7 +34,7 @@ _PORTION = 16
 """Test examples of a group whose gradients are held in memory at once."""
 
 
-class Explainer:
+class Explainer(Inspector):
     """Answers questions about the predictions of one prepared project.
 
     Safe to share between threads: one question at a time.
@@ -67,28 +48,11 @@ class Explainer:
     """
 
     def __init__(self, project: Project, *, device: str = "auto") -> None:
-        if not project.prepared:
-            raise ProjectError(
-                f"Project '{project.name}' is not prepared, or its model or data changed since: "
-                f"run tracefix prepare {project.directory}."
-            )
-        self.project = project
-        self.device = resolve_device(device)
-        self.task = load_task(project)
-        frozen.attach(self.task, project.prepared_directory / FROZEN)
-        self.facts = ProjectFacts.of(project)
-        self._run = own_run(project, self.task, self.device)
-        self._attributor: InputAttributor | None = None
+        super().__init__(project, device=device)
         self._ensemble: list[Run] | None = None
-        self._lock = threading.RLock()
-        self._making = threading.Lock()
         self._remembered: OrderedDict[tuple[tuple[str, ...], str, str, bool, bool, bool], Explanation] = (
             OrderedDict()
         )
-
-    @property
-    def _loaded(self) -> Loaded:
-        return self._run.loaded
 
     def explain(
         self,
@@ -281,32 +245,6 @@ class Explainer:
             return found
         return replace(found, by_word=self._own_attributor().by_word("train", train_id, found.by_token))
 
-    def saliency(
-        self,
-        example_id: str,
-        *,
-        split: str = "test",
-        measurement: str = "margin",
-        measured_for: str | None = None,
-        reporter: Reporter = SILENT,
-    ) -> Saliency:
-        """What the model looked at: the words, pixels or numbers of an example that moved a measurement.
-
-        Other questions are answered meanwhile.
-
-        Args:
-            split: ``"test"`` or ``"train"``.
-            measured_for: id of the test example whose measurement it is; of a training example it then says what in it
-                speaks for and against what was predicted there. Without it, the example's own.
-
-        Raises:
-            NotFoundError: no such example or class.
-            MissingRequirementError: inputs of this kind have no parts that could be shown.
-            NumericalError: a value or gradient is NaN or infinite.
-        """
-        measured, label = self._measured(split, example_id, measurement, measured_for)
-        return self._own_attributor().saliency(split, example_id, measured, label, reporter=reporter)
-
     def flipping_set(
         self, test_id: str, *, largest: int = 50, per_round: int = 1, penalty: float = HEAD_PENALTY
     ) -> FlippingSet:
@@ -340,23 +278,6 @@ class Explainer:
             )
             return smallest_flipping_set(removal, largest, per_round)
 
-    def map(
-        self, space: Space = "representation", projection: Projection = "pca", *, reporter: Reporter = SILENT
-    ) -> ExampleMap:
-        """All examples as points in a plane, made once and then read from the project.
-
-        Others may ask questions meanwhile: the lock is held for one batch of test examples at a time.
-
-        Raises:
-            MissingRequirementError: the model has no representations, or UMAP is not installed.
-            NumericalError: a gradient is NaN or infinite, or UMAP failed.
-            ProjectError: the folder cannot be written.
-            Cancelled: the user asked for a stop; nothing is stored.
-        """
-        return example_map(
-            self.project, lambda: vectors_of(self._run, space, self._lock), space, projection, reporter
-        )
-
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _method(self, name: str | None) -> Method:
@@ -366,49 +287,11 @@ class Explainer:
             raise MissingRequirementError(f"The method '{chosen.info.name}' cannot run here. {problem}")
         return chosen
 
-    def _own_attributor(self) -> InputAttributor:
-        with self._making:
-            if self._attributor is None:
-                self._attributor = InputAttributor(self.project, self.task, self.task.model, self.device)
-            return self._attributor
-
     def _target(self, test_id: str, measurement: str) -> Target:
         position = self.project.position("test", test_id)
         return Target(
             position, self._measurement(measurement, self.project.predictions("test").iloc[position])
         )
-
-    def _measurement(self, name: str, predicted: pd.Series) -> Measurement:
-        """The measurement of that name of an example with these predictions."""
-        return measurement_for(
-            name,
-            class_names=self.task.class_names,
-            true=int(predicted["label"]),
-            predicted=int(predicted["predicted"]),
-            loss=self.task.loss,
-            own=self.task.measurements,
-        )
-
-    def _measured(
-        self,
-        split: str,
-        example_id: str,
-        measurement: str,
-        measured_for: str | None,
-        predictions: pd.DataFrame | None = None,
-    ) -> tuple[Measurement, int]:
-        """The measurement of an example, or of the one it is ``measured_for``, and the class number it goes with.
-
-        Args:
-            predictions: of the test set, where the model is not the project's own.
-        """
-        whose = (split, example_id) if measured_for is None else ("test", measured_for)
-        position = self.project.position(*whose)
-        own = predictions is None or whose[0] == "train"
-        row = (self.project.predictions(whose[0]) if own else cast("pd.DataFrame", predictions)).iloc[
-            position
-        ]
-        return self._measurement(measurement, row), int(row["label"])
 
     def _queries(
         self,

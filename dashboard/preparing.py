@@ -1,6 +1,8 @@
-"""Preparing a project in the background."""
+"""Preparing a project in the background, and following that on the page that shows it."""
 
 from __future__ import annotations
+
+import streamlit as st
 
 from attribution.progress import Reporter
 from attribution.projects.access import check_may_change
@@ -9,7 +11,7 @@ from dashboard.jobs import Job
 from dashboard.locations import projects_directory, reference_to
 from dashboard.opening import open_prepared
 from dashboard.permission import refusing
-from dashboard.state import go
+from dashboard.state import go, parameter, set_parameters, travel
 
 
 def start_preparation(reference: str, title: str) -> Job:
@@ -40,3 +42,29 @@ def start_preparation(reference: str, title: str) -> Job:
 def prepare_and_follow(reference: str, title: str) -> None:
     """Button callback: start preparing and show the progress on Projects."""
     go("projects", {"job": start_preparation(reference, title).id})
+
+
+def followed_job(what: str) -> Job | None:
+    """The job in the URL; a lost one is taken out of it, and said to be lost.
+
+    Args:
+        what: such a job in words ("preparation").
+    """
+    job_id = parameter("job")
+    job = job_queue().get(job_id) if job_id else None
+    if job_id and job is None:
+        set_parameters(job=None)
+        st.warning(
+            f"The {what} in this link was lost when the server was restarted. Start it again: finished parts are kept.",
+            icon=":material/link_off:",
+        )
+    return job
+
+
+def arrive(job: Job) -> None:
+    """Go to the mispredictions of what was prepared, once: going back in the browser must not lead there again."""
+    arrived: set[str] = st.session_state.setdefault("arrived", set())
+    if job.id not in arrived:
+        arrived.add(job.id)
+        go("mispredictions", {"project": str(job.result)})
+        travel()

@@ -19,8 +19,8 @@ from dashboard.open_task import task_form
 from dashboard.own_drafts import Draft, TaskDraft, open_draft, own_project
 from dashboard.own_fields import complain, forget_complaint, keep, key_of, looked_up, restore, set_default
 from dashboard.permission import may_change, refusing, writing_refused
-from dashboard.preparing import prepare_and_follow
-from dashboard.state import go, parameter, set_parameters, travel
+from dashboard.preparing import arrive, followed_job, prepare_and_follow
+from dashboard.state import go, set_parameters
 from dashboard.waiting import show_progress, while_running
 
 WAYS = {"model": "Model and tables", "task": "Python task file", "project": "Project folder"}
@@ -44,29 +44,6 @@ def start(draft: Draft) -> None:
         afresh=True,
     )
     set_parameters(job=job.id)
-
-
-def followed_job() -> Job | None:
-    """The opening in the URL; a lost one is taken out of it."""
-    job_id = parameter("job")
-    job = job_queue().get(job_id) if job_id else None
-    if job_id and job is None:
-        set_parameters(job=None)
-        st.warning(
-            "The opening in this link was lost when the server was restarted. Start it again: finished parts are kept.",
-            icon=":material/link_off:",
-        )
-    return job
-
-
-def arrive(job: Job) -> None:
-    """Go to the mispredictions of what was opened, once: going back in the browser must not lead there again."""
-    arrived: set[str] = st.session_state.setdefault("arrived", set())
-    set_parameters(job=None)
-    if job.id not in arrived:
-        arrived.add(job.id)
-        go("mispredictions", {"project": str(job.result)})
-        travel()
 
 
 def opening(job: Job) -> None:
@@ -180,13 +157,14 @@ st.markdown(
     "Everything stays on this machine: paths are those of the machine that Tracefix runs on, and your files are only "
     "read."
 )
-job = followed_job()
+job = followed_job("opening")
 if job is not None and not job.finished:
     current = job
     while_running(current, lambda: opening(current))
 else:
     with st.container(key="how-it-ended"):
         if job is not None and job.state == "done":
+            set_parameters(job=None)
             arrive(job)
         elif job is not None:
             say_how_it_ended(job)

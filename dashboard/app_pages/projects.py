@@ -22,8 +22,8 @@ from dashboard.locations import (
 )
 from dashboard.messages import escaped, problem, way_out
 from dashboard.permission import may_change
-from dashboard.preparing import prepare_and_follow
-from dashboard.state import go, link, parameter, set_parameters, travel
+from dashboard.preparing import arrive, followed_job, prepare_and_follow
+from dashboard.state import go, link
 from dashboard.views.accuracy import percent
 from dashboard.waiting import redraw_when, show_progress, while_running
 from sample_models import SAMPLES, Sample
@@ -107,32 +107,15 @@ def shown_job(reference: str, followed: Job | None) -> Job | None:
 
 def sample_cards() -> None:
     """All samples; where one is ready that this page waited for, go on to its mispredictions."""
-    followed = followed_job()
-    arrived: set[str] = st.session_state.setdefault("arrived", set())
-    if followed is not None and followed.state == "done" and followed.id not in arrived:
-        arrived.add(followed.id)  # going back in the browser must not lead here again
-        go("mispredictions", {"project": str(followed.result)})
-        travel()
+    followed = followed_job("preparation")
+    if followed is not None and followed.state == "done":
+        arrive(followed)
     with st.grid(3, min_column_width=270, gap="small"):
         for sample in SAMPLES.values():
             sample_card(sample, projects_directory() / sample.name, shown_job(sample.name, followed))
     if followed is not None and followed.subject.get("project") not in SAMPLES:
         st.markdown(f"**{escaped(followed.title)}**")
         show_progress(followed, "own")
-
-
-def followed_job() -> Job | None:
-    """The preparation in the URL; a lost one is taken out of it."""
-    job_id = parameter("job")
-    job = job_queue().get(job_id) if job_id else None
-    if job_id and job is None:
-        set_parameters(job=None)
-        st.warning(
-            "The preparation in this link was lost when the server was restarted. Start it again: finished parts are "
-            "kept.",
-            icon=":material/link_off:",
-        )
-    return job
 
 
 def preparing() -> Job | None:
