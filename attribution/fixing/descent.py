@@ -35,7 +35,14 @@ Other predictions broken per fix on digits, helpers / relabelled culprits of pat
 1.7 / 3.3 at 0.5, 2.0 / 4.3 for whole steps.
 """
 
-StopReason = Literal["reached", "steps", "guard", "cap", "best"]
+PACE_STEPS, PACE_SLACK = 10, 3.0
+"""A descent ends early where, at this many times the pace of its last so many steps, the target is out of reach.
+
+On 14 mispredictions of fashion with every strategy and choice of examples, nothing that was fixed by then is fixed
+otherwise. Training on without some examples is left to its end: there the margin comes and goes with the batches.
+"""
+
+StopReason = Literal["reached", "steps", "guard", "cap", "best", "stalled"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,8 @@ class Descent:
     """The model after the last step, and the probabilities (steps + 1, T, C) of the targets after each step.
 
     ``stopped`` is why there was no further step: all targets were ``reached`` and stayed so for `STAYS` more steps,
-    the ``steps`` were used up, another one would have broken more than the ``guard`` allows, or the unlearned examples
-    are at their ``cap``. Of several targets that were never all reached for good, the ``best`` step is the last one:
+    the ``steps`` were used up, another one would have broken more than the ``guard`` allows, the unlearned examples are
+    at their ``cap``, or it had ``stalled`` so far from the targets that the steps left would not do. Of several targets that were never all reached for good, the ``best`` step is the last one:
     the first after which the most were right; what came after is taken back.
     """
 
@@ -128,7 +135,7 @@ def descend(
     patched = copy.deepcopy(model).eval()
     walk = _Walk(task, patched, objective, optimization or Optimization(), learning_rate)
     rows = [_probabilities(task, patched, target)]
-    best = _Best()
+    best, pace = _Best(), _Pace(target)
     stopped: StopReason = "steps"
     for step in range(max_steps):
         reporter(step / max_steps, f"{message}: step {step + 1} of at most {max_steps}")
@@ -155,6 +162,9 @@ def descend(
             best.see(walk, len(rows) - 1, int(target.reached(row).sum()))
         if at_cap:
             stopped = "cap"
+            break
+        if not objective.continued and pace.too_slow(row, left=max_steps - step - 1):
+            stopped = "stalled"
             break
     if not bool(target.reached(rows[-1]).all()) and best.state is not None and best.step < len(rows) - 1:
         walk.restore(best.state)
@@ -212,6 +222,31 @@ class _Best:
     def see(self, walk: _Walk, step: int, count: int) -> None:
         if count > self.count:
             self.count, self.step, self.state = count, step, walk.snapshot()
+
+
+class _Pace:
+    """How fast a descent comes nearer to its target.
+
+    Its distance is by how much the log-probability of the true class is below the largest other one, in nats, the mean
+    over test examples; of steps that go to and fro the nearest so far counts.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._nearest: list[float] = []
+
+    def too_slow(self, probabilities: Tensor, left: int) -> bool:
+        """Take note of (T, C) after a step, and say whether the ``left`` further ones cannot be expected to do."""
+        rows = torch.arange(len(self._target))
+        logs = probabilities.double().clamp_min(torch.finfo(torch.float32).tiny).log()
+        others = logs.clone()
+        others[rows, self._target.true] = -torch.inf
+        distance = float((others.amax(dim=1) - logs[rows, self._target.true]).clamp_min(0.0).mean())
+        self._nearest.append(min([distance, *self._nearest[-1:]]))
+        if not left or len(self._nearest) <= PACE_STEPS:
+            return False
+        gained = self._nearest[-1 - PACE_STEPS] - self._nearest[-1]
+        return PACE_SLACK * gained / PACE_STEPS * left < self._nearest[-1]
 
 
 @dataclass(frozen=True)

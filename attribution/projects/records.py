@@ -128,10 +128,10 @@ class FixRecord(BaseModel):
     max_steps: int
     guard: int | None = None
     """How many other test predictions the fix was allowed to break at most; None for no limit."""
-    stopped: Literal["reached", "steps", "guard", "cap", "best"] | None = None
+    stopped: Literal["reached", "steps", "guard", "cap", "best", "stalled"] | None = None
     """Why there was no further step: fixed and stayed so, no steps left, the next one would have broken more than the
-    guard allows, what was unlearned is at the loss of a uniform guess, or further steps fixed no more of several
-    targets and were taken back. None in older histories."""
+    guard allows, what was unlearned is at the loss of a uniform guess, further steps fixed no more of several targets
+    and were taken back, or it came nearer too slowly for the steps left. None in older histories."""
     before: Belief
     after: Belief
     fixed: bool

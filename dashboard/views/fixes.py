@@ -35,8 +35,13 @@ def stop_sentence(fix: FixRecord) -> str | None:
         )
     if fix.stopped == "best":
         return (
-            f"Further steps, up to {fix.max_steps}, were taken back: none left more right. Allow more steps, or "
-            "choose other examples or fewer predictions."
+            "Further steps were taken back: none left more right. Allow more steps, or choose other examples or fewer "
+            "predictions."
+        )
+    if fix.stopped == "stalled":
+        return (
+            f"Stopped early: at this pace the {fix.max_steps} steps allowed would not be enough. Choose other "
+            "examples or another strategy, or allow more steps."
         )
     if fix.stopped == "steps" and fix.fixed:
         right = "the prediction" if len(fix.test_ids) == 1 else "all predictions"
