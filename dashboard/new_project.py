@@ -15,6 +15,7 @@ from attribution.projects import Project, create_project
 from attribution.projects.files import expanded
 from attribution.projects.manifest import FILE_NAME, FRESH, Manifest, TaskSource, TransformersSource
 from attribution.sources.checkpoint_list import CheckpointList, checkpoint_list, in_order, matching
+from attribution.sources.folder_weights import weight_files
 from attribution.sources.found_training import model_folder, record_ensemble, record_training
 from attribution.sources.python_function import split_name
 from attribution.sources.tables import open_table
@@ -137,17 +138,14 @@ def started_from(manifest: Manifest, directory: Path, initial: str) -> Manifest:
     Raises:
         UsageError: a task says that itself.
         NotFoundError: no such folder.
-        ProjectError: the folder holds no model.
+        ProjectError: the folder holds no weights that can be read.
     """
     if not isinstance(manifest.source, TransformersSource):
         raise UsageError("--initial is for --model: a task says what it started from with Task(initial=...).")
     said = initial
     if initial != FRESH:
         folder = _existing(Path(initial), "folder")
-        if not any(folder.glob("*.safetensors")):
-            raise ProjectError(
-                f"'{folder}' holds no safetensors weights: give the folder of the pre-trained model, or 'fresh'."
-            )
+        weight_files(folder)
         said = _recorded(folder, directory)
     source = manifest.source.model_copy(update={"initial": said})
     return manifest.model_copy(update={"source": source})

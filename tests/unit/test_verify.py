@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import threading
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -405,6 +407,15 @@ def test_new_records_what_training_started_from(tracefix: CommandLine, tmp_path:
     assert Project.open(tmp_path / "q").manifest.source.initial == str(folder)  # type: ignore[union-attr]
     assert "no folder" in tracefix.refused("new", tmp_path / "r", *parts, "--initial", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    assert "no safetensors" in tracefix.refused(
+    assert "no PyTorch weights" in tracefix.refused(
         "new", tmp_path / "r", *parts, "--initial", tmp_path / "empty"
     )
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    torch.save(load_file(folder / "model.safetensors"), pickled / "pytorch_model.bin")
+    shutil.copy(folder / "config.json", pickled)
+    assert tracefix("new", tmp_path / "r", *parts, "--initial", pickled).status == 0
+    start = load_task(Project.open(tmp_path / "r")).initial
+    assert start is not None
+    for name, tensor in start(0).items():
+        torch.testing.assert_close(tensor, load_file(folder / "model.safetensors")[name], rtol=0, atol=0)
