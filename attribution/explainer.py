@@ -39,12 +39,7 @@ class Explainer(Inspector):
 
     Safe to share between threads: one question at a time.
 
-    Args:
-        project: a prepared project.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-
-    Raises:
-        ProjectError: not prepared, or damaged.
+    Args and errors are those of `Inspector`.
     """
 
     def __init__(self, project: Project, *, device: str = "auto") -> None:

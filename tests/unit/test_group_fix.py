@@ -23,6 +23,7 @@ from attribution.fixing.step_size import Recipe, first_order_scale, line_search
 from attribution.progress import SILENT
 from attribution.projects import FixRecord, Project
 from tests.unit.tiny_models import trained_mlp
+from tests.unit.tiny_targets import mistakes
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,9 @@ def task() -> Task:
 @pytest.fixture(scope="module")
 def targets(task: Task) -> Target:
     """All test examples that the model gets wrong."""
-    test = batch_of(task, "test", range(task.size("test")))
-    predicted = task.logits(task.model, test.inputs).argmax(dim=1)
-    wrong = (predicted != test.labels).nonzero()[:, 0].tolist()
-    assert len(wrong) > 2
-    return Target(batch_of(task, "test", wrong), test.labels[wrong], predicted[wrong])
+    found = mistakes(task)
+    assert len(found) > 2
+    return found
 
 
 def part(target: Target, rows: Sequence[int]) -> Target:

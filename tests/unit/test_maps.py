@@ -232,7 +232,9 @@ def test_without_the_package_umap_says_how_to_get_it(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not umap_installed(), reason="UMAP is an optional package")
+@pytest.mark.skipif(
+    not umap_installed(), reason="needs umap-learn, which only the extra tracefix[maps] installs"
+)
 def test_umap_keeps_clusters_apart_and_places_others_among_their_own() -> None:
     fitted, others = blobs(60, 5, 30), blobs(20, 5, 30, seed=1)
     points, placed = umap_points(fitted, others, seed=0, reporter=SILENT)

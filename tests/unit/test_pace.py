@@ -11,12 +11,12 @@ from hypothesis import strategies as some
 from torch import Tensor
 
 from attribution import Task
-from attribution.batches import batch_of
 from attribution.fixing.descent import PACE_STEPS, Target, _Pace, descend
 from attribution.fixing.objective import Drawn, Objective
 from dashboard.views.fixes import stop_sentence
 from tests.unit.fix_records import record
 from tests.unit.tiny_models import TRAIN, trained_mlp
+from tests.unit.tiny_targets import mistakes
 
 CPU = torch.device("cpu")
 
@@ -28,12 +28,8 @@ def task() -> Task:
 
 @pytest.fixture(scope="module")
 def target(task: Task) -> Target:
-    """The test example that the model gets most wrong."""
-    test = batch_of(task, "test", range(task.size("test")))
-    predicted = task.logits(task.model, test.inputs).argmax(dim=1)
-    losses = task.loss(task.logits(task.model, test.inputs), test.labels) * (predicted != test.labels)
-    position = int(losses.argmax())
-    return Target(batch_of(task, "test", [position]), test.labels[[position]], predicted[[position]])
+    """One test example that the model gets wrong."""
+    return mistakes(task, 1)
 
 
 def believed(distance: float) -> Tensor:

@@ -31,6 +31,7 @@ from attribution.fixing.treatment import Slices
 from attribution.progress import Reporter
 from attribution.projects import Edit, Project
 from tests.unit.tiny_models import TRAIN, trained_mlp
+from tests.unit.tiny_targets import mistakes
 
 CPU = torch.device("cpu")
 
@@ -43,10 +44,7 @@ def task() -> Task:
 @pytest.fixture(scope="module")
 def target(task: Task) -> Target:
     """The first test example that the model gets wrong."""
-    test = batch_of(task, "test", range(task.size("test")))
-    predicted = task.logits(task.model, test.inputs).argmax(dim=1)
-    position = int((predicted != test.labels).nonzero()[0, 0])
-    return Target(batch_of(task, "test", [position]), test.labels[[position]], predicted[[position]])
+    return mistakes(task, 1)
 
 
 @pytest.fixture(scope="module")
