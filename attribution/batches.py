@@ -17,6 +17,9 @@ from attribution.task import FROZEN_STATES, Checkpoint, Inputs, Task, TrainedMod
 TEXT_BATCH, TENSOR_BATCH = 32, 128
 """Examples per gradient batch: short texts differ in length, and long batches of them pad more than they save."""
 
+FEW_TEXTS = 8
+"""Texts in one of several batches that a step goes through; half as many save no further time."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -102,6 +105,17 @@ def batches(
         order = sorted(order, key=lambda position: lengths[position])
     for start in range(0, len(order), batch_size):
         yield batch_of(task, split, order[start : start + batch_size])
+
+
+def unpadded(task: Task, split: str, positions: Sequence[int], device: torch.device) -> list[Batch]:
+    """A few examples for one step, on the device: one batch or, of texts on a processor, several of about one length.
+
+    There padding takes as long as words do: of 32 texts of `reviews` in one batch it is half.
+    """
+    first = cast(Any, task.dataset(split))[int(positions[0])][0]
+    several = device.type == "cpu" and _differ_in_length(first)
+    size = FEW_TEXTS if several else len(positions)
+    return [batch.to(device) for batch in batches(task, split, size, positions)]
 
 
 def _differ_in_length(inputs: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 from attribution.errors import UsageError
 
 if TYPE_CHECKING:
+    from attribution.first_position import FirstPosition
     from attribution.frozen import FrozenPrefix
 
 Inputs = Tensor | Mapping[str, Tensor]
@@ -217,6 +219,8 @@ class Task:
     token_spans: Callable[[str], Sequence[tuple[int, int]]] | None = None
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
+    first_position: FirstPosition | None = field(default=None, init=False, repr=False, compare=False)
+    """Layers that need to compute no more than the first token, where there are any (attribution.first_position)."""
     general_layers: dict[tuple[str, ...], frozenset[str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -270,7 +274,9 @@ class Task:
             others = {name: tensor for name, tensor in inputs.items() if name != FROZEN_STATES}
             with self.frozen.replaying(model, inputs[FROZEN_STATES]):
                 return self.logits(model, others)
-        output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+        shortened = nullcontext() if self.first_position is None else self.first_position.alone(model)
+        with shortened:
+            output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
         return output if isinstance(output, Tensor) else cast(Tensor, output.logits)
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:

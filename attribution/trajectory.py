@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attribution.batches import evaluation_copy, load_weights
 from attribution.errors import ProjectError
+from attribution.first_position import first_position
 from attribution.layout import use_fast_layout
 from attribution.task import Checkpoint, Task
 
@@ -124,6 +125,7 @@ class Trajectory:
     def __init__(self, task: Task, device: torch.device | str = "cpu") -> None:
         self._model = evaluation_copy(task, device)
         use_fast_layout(task, self._model)
+        task.first_position = first_position(task, self._model)
         self._final = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
         self._at: int | None = None
         checkpoints = list(task.checkpoints)

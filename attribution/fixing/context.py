@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from attribution.capture import GradientCapture
+from attribution.curvature.shrinkage import Shrinkage
 from attribution.fixing.optimization import GradientMap
 from attribution.progress import Reporter
 from attribution.projects import FixRecord, Project
@@ -75,7 +76,7 @@ def natural_steps(run: Run, reporter: Reporter) -> GradientMap:
     loaded, final = run.loaded, run.loaded.trajectory.final
     capture = GradientCapture(loaded.task, loaded.trajectory.model_at(final))
     found = loaded.curvature.at(final, reporter).to(loaded.device)
-    damping = FIXING_DAMPING * found.mean_eigenvalue()
+    shrunk = Shrinkage(found, FIXING_DAMPING * found.mean_eigenvalue())
 
     def mapped(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         whole = {
@@ -84,7 +85,8 @@ def natural_steps(run: Run, reporter: Reporter) -> GradientMap:
             if parameter.requires_grad
         }
         blocks = capture.from_parameters({name: g.unsqueeze(0) for name, g in whole.items()})
-        solved = capture.to_parameters(found.inverse(blocks, damping))
-        return {name: damping * solved[name][0] for name in whole}
+        moves = shrunk({name: block[0] for name, block in blocks.items()})
+        by_parameter = capture.to_parameters({name: move.unsqueeze(0) for name, move in moves.items()})
+        return {name: by_parameter[name][0] for name in whole}
 
     return mapped

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from attribution.batches import Batch, batch_of
+from attribution.batches import Batch, unpadded
 from attribution.errors import UsageError
 from attribution.fixing.settings import UNLEARNING_CAP
 from attribution.task import LossFunction, Task
@@ -64,26 +64,29 @@ class Objective:
     """The sum of up to three terms, each a mean over its examples.
 
     Args:
-        trained: examples to descend on, with the labels to train them with.
+        trained: examples to descend on, with the labels to train them with; in one batch or in several.
         unlearned: examples to ascend on.
-        rest: batches of other training examples to descend on, one a step in turn: they hold the rest in place.
+        rest: other training examples to descend on, some (in one batch or in several) a step in turn: they hold the
+            rest in place.
         needs_rest: whether nothing is to be done without them.
     """
 
-    trained: Batch | None = None
+    trained: Sequence[Batch] = ()
     unlearned: Unlearned | None = None
-    rest: Sequence[Batch] = ()
+    rest: Sequence[Sequence[Batch]] = ()
     needs_rest: bool = False
 
     @property
     def continued(self) -> bool:
         """Whether this is nothing but more training on the rest."""
-        return self.trained is None and self.unlearned is None
+        return not self.trained and self.unlearned is None
 
     @property
     def replayed(self) -> int:
         """Different examples in ``rest``."""
-        return self.rest.examples if isinstance(self.rest, Drawn) else sum(len(batch) for batch in self.rest)
+        if isinstance(self.rest, Drawn):
+            return self.rest.examples
+        return sum(len(batch) for batches in self.rest for batch in batches)
 
     def without_rest(self) -> Objective:
         """The same without replay."""
@@ -92,7 +95,7 @@ class Objective:
     def loss(self, task: Task, model: nn.Module, step: int) -> Tensor:
         """What step number ``step`` (from 0) descends on, a scalar in the graph."""
         terms = []
-        if self.trained is not None:
+        if self.trained:
             terms.append(mean_loss(task, model, self.trained, task.loss))
         if self.unlearned is not None:
             terms.append(self.unlearned.loss(task, model))
@@ -101,8 +104,9 @@ class Objective:
         return torch.stack(terms).sum()
 
 
-class Drawn(Sequence[Batch]):
-    """Batches of training examples, each read when it is asked for: a long run of pictures does not fit in memory."""
+class Drawn(Sequence[Sequence[Batch]]):
+    """Some training examples for each step, read when they are asked for: a long run of pictures does not fit in
+    memory."""
 
     def __init__(self, task: Task, positions: Sequence[int], size: int, device: torch.device) -> None:
         self._task = task
@@ -113,10 +117,11 @@ class Drawn(Sequence[Batch]):
     def __len__(self) -> int:
         return len(self._groups)
 
-    def __getitem__(self, number: int) -> Batch:  # type: ignore[override]
-        return batch_of(self._task, "train", self._groups[number]).to(self._device)
+    def __getitem__(self, number: int) -> list[Batch]:  # type: ignore[override]
+        return unpadded(self._task, "train", self._groups[number], self._device)
 
 
-def mean_loss(task: Task, model: nn.Module, batch: Batch, loss: LossFunction) -> Tensor:
-    """Mean loss of a batch, a scalar in the graph."""
-    return loss(task.logits(model, batch.inputs), batch.labels).mean()
+def mean_loss(task: Task, model: nn.Module, examples: Sequence[Batch], loss: LossFunction) -> Tensor:
+    """Mean loss of the examples of all batches, a scalar in the graph."""
+    sums = [loss(task.logits(model, batch.inputs), batch.labels).sum() for batch in examples]
+    return torch.stack(sums).sum() / sum(map(len, examples))

@@ -175,7 +175,7 @@ def line_search(
         except NumericalError:
             continue  # too large a step; a smaller one may do
         with torch.no_grad():
-            harm = _mean_over(task, run.model, held_out)
+            harm = float(mean_loss(task, run.model, held_out, task.loss))
         rank = _rank(run, harm)
         if run.stopped == "reached":
             allowed = min(allowed, max(LEAST_STEPS, PATIENCE * run.steps))
@@ -187,11 +187,6 @@ def line_search(
             "nothing was changed."
         )
     return best[1], best[2]
-
-
-def _mean_over(task: Task, model: nn.Module, held_out: Sequence[Batch]) -> float:
-    sums = [float(mean_loss(task, model, batch, task.loss)) * len(batch) for batch in held_out]
-    return sum(sums) / sum(map(len, held_out))
 
 
 def _rank(run: Descent, harm: float) -> tuple[int, int, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from attribution.batches import Batch, batch_of
+from attribution.batches import Batch, batch_of, unpadded
 from attribution.errors import NotFoundError, UsageError
 from attribution.fixing.descent import Target
 from attribution.fixing.objective import Drawn, Objective, Unlearned
@@ -94,16 +94,14 @@ class Treatment:
         """
         if self.strategy == "test":
             batch = Batch(target.batch.positions, target.batch.inputs, target.true.to(device))
-            return Objective(batch, rest=self._replay(task, others, device))
+            return Objective([batch], rest=self._replay(task, others, device))
         out = [p for p, action in zip(self.positions, self.actions, strict=True) if action == "remove"]
         kept = [
             (p, label)
             for p, action, label in zip(self.positions, self.actions, self.labels, strict=True)
             if action != "remove"
         ]
-        trained = (
-            _labelled(task, [p for p, _ in kept], [label for _, label in kept], device) if kept else None
-        )
+        trained = _labelled(task, dict(kept), device) if kept else []
         if not out:
             return Objective(trained, rest=self._replay(task, others, device))
         if self.strategy == "unlearn":
@@ -111,11 +109,11 @@ class Treatment:
             return Objective(trained, unlearned, self._replay(task, others, device), needs_rest=True)
         excluded = set(self.positions)
         rest = [p for p in others if p not in excluded][: max_steps * task.batch_size]
-        return Objective(trained, None, Drawn(task, rest, task.batch_size, device), needs_rest=True)
+        return Objective(trained, rest=Drawn(task, rest, task.batch_size, device), needs_rest=True)
 
-    def _replay(self, task: Task, others: Sequence[int], device: torch.device) -> list[Batch]:
+    def _replay(self, task: Task, others: Sequence[int], device: torch.device) -> list[list[Batch]]:
         positions = list(others[:REPLAYED])
-        return [batch_of(task, "train", positions).to(device)] if positions else []
+        return [unpadded(task, "train", positions, device)] if positions else []
 
 
 @dataclass(frozen=True)
@@ -149,6 +147,9 @@ class Slices:
         )
 
 
-def _labelled(task: Task, positions: list[int], labels: list[int], device: torch.device) -> Batch:
-    batch = batch_of(task, "train", positions)
-    return Batch(batch.positions, batch.inputs, torch.tensor(labels)).to(device)
+def _labelled(task: Task, labels: Mapping[int, int], device: torch.device) -> list[Batch]:
+    """Training examples with the labels to train them with, by position."""
+    return [
+        replace(batch, labels=torch.tensor([labels[p] for p in batch.positions.tolist()], device=device))
+        for batch in unpadded(task, "train", list(labels), device)
+    ]

@@ -143,11 +143,12 @@ def _made_from(engine: Engine) -> dict[str, Any]:
 
 
 class _Trial:
-    """Fixes of one misprediction; each method explains it once."""
+    """Fixes of one misprediction; each method explains it once, and what two selectors agree on is done once."""
 
     def __init__(self, engine: Engine, test_id: str, recipe: dict[str, Any], reporter: Reporter) -> None:
         self._engine, self._test_id, self._recipe, self._reporter = engine, test_id, recipe, reporter
         self._explanations: dict[str, Explanation] = {}
+        self._done: dict[tuple[str, object], Outcome] = {}
 
     def of(self, strategy: str, selector: str) -> Callable[[], Outcome]:
         """What makes the outcome of a strategy with examples by a selector."""
@@ -156,19 +157,26 @@ class _Trial:
     def _run(self, strategy: str, selector: str) -> Outcome:
         started = time.perf_counter()
         try:
-            fix = self._engine.fix(
-                self._test_id,
-                strategy=strategy,
-                edits=self._edits(strategy, selector),
-                method=selector if strategy == OWN_CHOICE else None,
-                steps=self._recipe["steps"],
-                seed=self._recipe["seed"],
-                guard=self._recipe["guard"],
-                controls=False,
-                reporter=self._reporter,
-            )
+            edits = self._edits(strategy, selector)
+            same = (strategy, selector if edits is None else tuple((e.train_id, e.label) for e in edits))
+            if same not in self._done:
+                self._done[same] = self._fixed(strategy, selector, edits, started)
+            return self._done[same]
         except (UsageError, NumericalError):  # no example qualifies, or all steps diverge: not fixed
             return Outcome(seconds=time.perf_counter() - started)
+
+    def _fixed(self, strategy: str, selector: str, edits: list[Edit] | None, started: float) -> Outcome:
+        fix = self._engine.fix(
+            self._test_id,
+            strategy=strategy,
+            edits=edits,
+            method=selector if strategy == OWN_CHOICE else None,
+            steps=self._recipe["steps"],
+            seed=self._recipe["seed"],
+            guard=self._recipe["guard"],
+            controls=False,
+            reporter=self._reporter,
+        )
         return Outcome.of(fix, time.perf_counter() - started)
 
     def _edits(self, strategy: str, selector: str) -> list[Edit] | None:

@@ -74,7 +74,7 @@ def part(target: Target, rows: Sequence[int]) -> Target:
 
 
 def taught(target: Target) -> Objective:
-    return Objective(trained=Batch(target.batch.positions, target.batch.inputs, target.true))
+    return Objective(trained=[Batch(target.batch.positions, target.batch.inputs, target.true)])
 
 
 def test_descent_ends_where_all_targets_are_right_and_stay_so(task: Task, targets: Target) -> None:
@@ -92,7 +92,7 @@ def test_what_never_comes_right_at_once_ends_where_the_most_are_right(
     """Two contradictory ends: half of the targets are taught as what they are taken for."""
     half = torch.arange(len(targets)) % 2 == 0
     labels = torch.where(half, targets.true, targets.predicted)
-    objective = Objective(trained=Batch(targets.batch.positions, targets.batch.inputs, labels))
+    objective = Objective(trained=[Batch(targets.batch.positions, targets.batch.inputs, labels)])
     run = descend(task, task.model, objective, targets, learning_rate=0.2, max_steps=steps)
     never = replace(targets, true=torch.full_like(targets.true, -1))
     whole = descend(task, task.model, objective, never, learning_rate=0.2, max_steps=steps)
@@ -116,7 +116,7 @@ def test_each_target_is_watched_as_if_it_were_alone(task: Task, targets: Target)
 
 
 def test_the_first_order_scale_is_the_mean_of_those_of_single_targets(task: Task, targets: Target) -> None:
-    objective = Objective(trained=batch_of(task, "train", [0, 1, 2, 3]))
+    objective = Objective(trained=[batch_of(task, "train", [0, 1, 2, 3])])
     found = first_order_scale(task, task.model, objective, targets)
     each = [
         first_order_scale(task, task.model, objective, part(targets, [row])) for row in range(len(targets))

@@ -67,7 +67,7 @@ def test_who_stands_still_or_goes_to_and_fro_is_given_up(target: Target, distanc
 
 def test_examples_that_say_nothing_of_the_target_are_given_up(task: Task, target: Target) -> None:
     """Training goes against the true class here: no number of steps will do."""
-    away = Objective(trained=replace(target.batch, labels=target.predicted))
+    away = Objective(trained=[replace(target.batch, labels=target.predicted)])
     run = descend(task, task.model, away, target, learning_rate=0.05, max_steps=50)
     assert run.stopped == "stalled" and run.steps == PACE_STEPS + 1 and not run.fixed
     fewer = descend(task, task.model, away, target, learning_rate=0.05, max_steps=run.steps)

@@ -148,7 +148,11 @@ def test_removed_examples_take_no_part(engine: Engine, misprediction: str) -> No
 def test_batches_are_drawn_when_asked_for(task: Task) -> None:
     drawn = Drawn(task, list(range(10)), 4, CPU)
     assert len(drawn) == 3 and drawn.examples == 10
-    assert [drawn[number].positions.tolist() for number in range(3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [[batch.positions.tolist() for batch in drawn[number]] for number in range(3)] == [
+        [[0, 1, 2, 3]],
+        [[4, 5, 6, 7]],
+        [[8, 9]],
+    ]
 
 
 # -- unlearn ------------------------------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ def test_examples_at_the_cap_cannot_be_unlearned(task: Task) -> None:
     doubted = Target(batch, torch.tensor([-1]), torch.tensor([0]))
     wrong = int((int(batch.labels) + 1) % 3)
     taught = descend(
-        task, model, Objective(trained=type(batch)(batch.positions, batch.inputs, torch.tensor([wrong]))), doubted,
+        task, model, Objective(trained=[type(batch)(batch.positions, batch.inputs, torch.tensor([wrong]))]), doubted,
         learning_rate=1.0, max_steps=40,
     )  # fmt: skip
     with pytest.raises(Unlearnable, match="nothing to unlearn"):
@@ -254,7 +258,7 @@ def test_the_test_strategy_takes_no_training_examples(engine: Engine, mispredict
 
 def test_reached_means_that_it_stays(task: Task, target: Target) -> None:
     objective = Objective(
-        trained=type(target.batch)(target.batch.positions, target.batch.inputs, target.true)
+        trained=[type(target.batch)(target.batch.positions, target.batch.inputs, target.true)]
     )
     run = descend(task, task.model, objective, target, learning_rate=0.2, max_steps=50)
     assert run.fixed and run.stopped == "reached"
@@ -269,7 +273,7 @@ def test_reached_means_that_it_stays(task: Task, target: Target) -> None:
 
 def test_the_last_step_goes_no_further_than_it_has_to(task: Task, target: Target) -> None:
     objective = Objective(
-        trained=type(target.batch)(target.batch.positions, target.batch.inputs, target.true)
+        trained=[type(target.batch)(target.batch.positions, target.batch.inputs, target.true)]
     )
     run = descend(task, task.model, objective, target, learning_rate=2.0, max_steps=50)
     whole = descend(task, task.model, objective, unreachable(target), learning_rate=2.0, max_steps=run.steps)
@@ -289,7 +293,7 @@ def test_the_last_step_goes_no_further_than_it_has_to(task: Task, target: Target
 def test_a_guard_ends_before_more_would_break(task: Task, never: Target) -> None:
     test = batch_of(task, "test", range(task.size("test")))
     right = (task.logits(task.model, test.inputs).argmax(dim=1) == test.labels).nonzero()[:, 0].tolist()
-    objective = Objective(trained=type(test)(test.positions, test.inputs, (test.labels + 1) % 3))
+    objective = Objective(trained=[type(test)(test.positions, test.inputs, (test.labels + 1) % 3)])
 
     def broken(model: nn.Module) -> int:
         with torch.no_grad():
@@ -321,7 +325,7 @@ def test_a_guarded_fix_breaks_no_more_and_says_so(engine: Engine) -> None:
 
 def test_nan_stops_and_restores(task: Task, never: Target) -> None:
     before = weights(task.model).clone()
-    objective = Objective(trained=batch_of(task, "train", [0, 1]))
+    objective = Objective(trained=[batch_of(task, "train", [0, 1])])
     with pytest.raises(NumericalError, match=r"diverged at step 1: .* nothing was changed"):
         descend(task, task.model, objective, never, learning_rate=float("inf"), max_steps=5)
     assert torch.equal(weights(task.model), before)
@@ -338,7 +342,7 @@ def test_the_first_order_step_size_halves_the_margin(
 ) -> None:
     """One tiny step closes that share of the margin which its learning rate is of the planned one."""
     objective = Objective(
-        trained=type(target.batch)(target.batch.positions, target.batch.inputs, target.true)
+        trained=[type(target.batch)(target.batch.positions, target.batch.inputs, target.true)]
     )
     scale = first_order_scale(task, task.model, objective, target, optimization)
     tiny = 1e-4 * scale.margin / scale.slope
@@ -355,7 +359,7 @@ def test_stored_moments_scale_the_steps(task: Task, never: Target) -> None:
     """Oracle: g / (√v̂ + ε), where nothing is remembered of earlier gradients."""
     moments = {name: torch.full_like(p, 4.0) for name, p in task.model.named_parameters()}
     optimization = Optimization("adam", betas=(0.0, 0.999), moments=moments)
-    objective = Objective(trained=batch_of(task, "train", [0, 1, 2]))
+    objective = Objective(trained=[batch_of(task, "train", [0, 1, 2])])
     loss = objective.loss(task, task.model, 0)
     gradients = torch.autograd.grad(loss, list(task.model.parameters()))
     run = descend(
