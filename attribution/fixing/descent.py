@@ -123,6 +123,7 @@ def descend(
     max_steps: int,
     optimization: Optimization | None = None,
     guard: Guard | None = None,
+    first: Mapping[str, Tensor] | None = None,
     reporter: Reporter = SILENT,
     message: str = "Fine-tuning",
 ) -> Descent:
@@ -131,11 +132,14 @@ def descend(
     The model stays in evaluation mode: dropout is off and BatchNorm statistics are frozen, so nothing but the examples
     changes the weights.
 
+    Args:
+        first: what `moves` gives for the first step, where it is known.
+
     Raises:
         NumericalError: the loss or the weights became NaN or infinite; ``model`` itself is untouched.
     """
     patched = copy.deepcopy(model).eval()
-    walk = _Walk(task, patched, objective, optimization or Optimization(), learning_rate)
+    walk = _Walk(task, patched, objective, optimization or Optimization(), learning_rate, first)
     rows = [_probabilities(task, patched, target)]
     best, pace = _Best(), _Pace(target)
     stopped: StopReason = "steps"
@@ -175,6 +179,18 @@ def descend(
     return Descent(patched, torch.stack(rows), target, stopped)
 
 
+def moves(
+    task: Task, model: nn.Module, objective: Objective, optimization: Optimization, step: int = 0
+) -> dict[str, Tensor]:
+    """What the optimizer is given by parameter name for step number ``step`` (from 0) of an objective."""
+    parameters = trained(model)
+    loss = objective.loss(task, model, step)
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return optimization.mapped(
+        {name: g for name, g in zip(parameters, gradients, strict=True) if g is not None}
+    )
+
+
 def _shortened(task: Task, walk: _Walk, before: _Snapshot, target: Target) -> Tensor:
     """Take back of the step since ``before`` what is not needed; the probabilities (T, C) after that.
 
@@ -205,7 +221,7 @@ def _stays(task: Task, walk: _Walk, target: Target, step: int) -> bool:
     here = walk.snapshot()
     stays = True
     for ahead in range(STAYS):
-        at_cap = walk.step(step + ahead)
+        at_cap = walk.look(step + ahead)
         stays = bool(target.reached(_probabilities(task, walk.model, target)).all())
         if at_cap or not stays:
             break
@@ -258,7 +274,11 @@ class _Snapshot:
 
 
 class _Walk:
-    """A model on its way: its optimizer, and the way back."""
+    """A model on its way: its optimizer, and the way back.
+
+    Args:
+        first: what the optimizer is given for step 0, where it is known.
+    """
 
     def __init__(
         self,
@@ -267,23 +287,40 @@ class _Walk:
         objective: Objective,
         optimization: Optimization,
         learning_rate: float,
+        first: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.model = model
         self._task = task
         self._objective = objective
+        self._optimization = optimization
+        self._first = first
         self._parameters = trained(model)
         self._optimizer = optimization.start(model, learning_rate)
-        self._mapped = optimization.mapped
+        self._seen: dict[int, tuple[_Snapshot, bool]] = {}
 
     def step(self, number: int) -> bool:
         """Take step ``number`` (from 0); True where it was the last, as the unlearned examples are at their cap."""
+        if number in self._seen:
+            after, at_cap = self._seen[number]
+            self.restore(after)
+            return at_cap
+        return self._take(number)
+
+    def look(self, number: int) -> bool:
+        """The same for a step that will be taken back: if it is to be taken after all, it is not worked out again."""
+        at_cap = self.step(number)
+        self._seen[number] = self.snapshot(), at_cap
+        self._seen = {seen: after for seen, after in self._seen.items() if seen > number - STAYS}
+        return at_cap
+
+    def _take(self, number: int) -> bool:
         unlearned = self._objective.unlearned
         before = self._copies() if unlearned is not None else {}
-        loss = self._objective.loss(self._task, self.model, number)
-        gradients = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
-        named = {name: g for name, g in zip(self._parameters, gradients, strict=True) if g is not None}
-        for name, gradient in self._mapped(named).items():
-            self._parameters[name].grad = gradient
+        known = self._first if number == 0 else None
+        if known is None:
+            known = moves(self._task, self.model, self._objective, self._optimization, number)
+        for name, move in known.items():
+            self._parameters[name].grad = move.clone() if number == 0 else move
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if unlearned is None or unlearned.room(self._task, self.model) > 0:

@@ -22,7 +22,7 @@ from attribution.fixing.guard import Guard
 from attribution.fixing.objective import Objective, Unlearnable
 from attribution.fixing.optimization import Optimization
 from attribution.fixing.side_effects import SideEffects, compare
-from attribution.fixing.step_size import Recipe, candidates, line_search
+from attribution.fixing.step_size import Recipe, Start, candidates, line_search
 from attribution.fixing.treatment import Slices, Treatment
 from attribution.measurements import probabilities
 from attribution.predictions import predict
@@ -221,14 +221,12 @@ def carry_out(
     optimization = Optimization.of(task, context.moments)
     if not objective.continued:
         optimization = Optimization.natural(context.curvature(reporter))
+    start = Start(task, model, objective, optimization)
     recipe, run = line_search(
-        task,
-        model,
-        objective,
+        start,
         target,
-        worth_trying(candidates(task, model, objective, target, optimization)),
+        worth_trying(candidates(start, target)),
         [batch.to(device) for batch in batches(task, "train", WATCHED_BATCH, slices.watched)],
-        optimization=optimization,
         max_steps=request.max_steps,
         guard=guard,
         reporter=reporter,

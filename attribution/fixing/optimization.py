@@ -88,9 +88,14 @@ class Optimization:
     def direction(
         self, named: Mapping[str, nn.Parameter], gradients: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """What the first step takes off the parameters per unit of learning rate, weight decay left out."""
+        """What the first step takes off the parameters per unit of learning rate, weight decay left out.
+
+        Args:
+            named: the parameters.
+            gradients: what the optimizer is given for them.
+        """
         if not self.adaptive:
-            return self.mapped(gradients)
+            return dict(gradients)
         found = {}
         for name, gradient in gradients.items():
             if self.moments is not None and name in self.moments:

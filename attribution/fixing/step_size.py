@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from attribution.batches import Batch
 from attribution.errors import NumericalError
-from attribution.fixing.descent import Descent, Target, descend
+from attribution.fixing.descent import Descent, Target, descend, moves
 from attribution.fixing.guard import Guard
 from attribution.fixing.objective import Objective, mean_loss
 from attribution.fixing.optimization import Optimization, trained
@@ -63,28 +63,38 @@ class Scale:
         return min(self.margin / (PLANNED_STEPS * self.slope), largest)
 
 
-def first_order_scale(
-    task: Task,
-    model: nn.Module,
-    objective: Objective,
-    target: Target,
-    optimization: Optimization | None = None,
-) -> Scale:
-    """The first step and the gradient of the targets' mean margin, reduced to what the step size needs."""
-    named = trained(model)
-    logits = task.logits(model, target.batch.inputs)
-    rows = torch.arange(len(target))
-    margin = (logits[rows, target.predicted] - logits[rows, target.true]).mean()
-    of_margin = _gradients(margin, named)
-    of_loss = _gradients(objective.loss(task, model, 0), named)
-    move = (optimization or Optimization()).direction(named, of_loss)
-    both = [name for name in move if name in of_margin]
-    return Scale(
-        margin=float(margin.detach()),
-        slope=float(sum((of_margin[name] * move[name]).sum() for name in both)),
-        direction_norm=_norm(move.values()),
-        parameter_norm=_norm(p.detach() for p in named.values()),
-    )
+@dataclass(frozen=True)
+class Start:
+    """The model that fixes start from and what they descend on; the first step is worked out once for all recipes."""
+
+    task: Task
+    model: nn.Module
+    objective: Objective
+    optimization: Optimization
+    _first: dict[bool, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def first(self, *, replay: bool) -> Mapping[str, Tensor]:
+        """What the optimizer is given by parameter name for the first step, with or without the objective's rest."""
+        if replay not in self._first:
+            objective = self.objective if replay else self.objective.without_rest()
+            self._first[replay] = moves(self.task, self.model, objective, self.optimization)
+        return self._first[replay]
+
+    def scale(self, target: Target, *, replay: bool) -> Scale:
+        """First-order facts of the first step."""
+        named = trained(self.model)
+        logits = self.task.logits(self.model, target.batch.inputs)
+        rows = torch.arange(len(target))
+        margin = (logits[rows, target.predicted] - logits[rows, target.true]).mean()
+        of_margin = _gradients(margin, named)
+        move = self.optimization.direction(named, self.first(replay=replay))
+        both = [name for name in move if name in of_margin]
+        return Scale(
+            margin=float(margin.detach()),
+            slope=float(sum((of_margin[name] * move[name]).sum() for name in both)),
+            direction_norm=_norm(move.values()),
+            parameter_norm=_norm(p.detach() for p in named.values()),
+        )
 
 
 def _gradients(value: Tensor, named: dict[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -108,21 +118,20 @@ class Recipe:
         return objective if self.replay else objective.without_rest()
 
 
-def candidates(
-    task: Task, model: nn.Module, objective: Objective, target: Target, optimization: Optimization
-) -> list[Recipe]:
+def candidates(start: Start, target: Target) -> list[Recipe]:
     """The recipes worth trying, in the order in which they are tried.
 
     Descending on examples may do without replay; ascending and leaving out never do, and continued training is nothing
     but replay, at a rate that the training record knows.
     """
+    objective = start.objective
     if objective.continued:
-        highest = _highest_rate(task)
+        highest = _highest_rate(start.task)
         if highest > 0:
             return [Recipe(highest * factor, True) for factor in CONTINUED_FACTORS]
-        base = first_order_scale(task, model, objective, target, optimization).learning_rate()
+        base = start.scale(target, replay=True).learning_rate()
         return [Recipe(base * factor, True) for factor in HELD_FACTORS]
-    base = first_order_scale(task, model, objective.without_rest(), target, optimization).learning_rate()
+    base = start.scale(target, replay=False).learning_rate()
     if objective.needs_rest:
         return [Recipe(base * factor, True) for factor in HELD_FACTORS]
     return [Recipe(base * factor, replay) for replay in (False, True) for factor in FACTORS]
@@ -133,14 +142,11 @@ def _highest_rate(task: Task) -> float:
 
 
 def line_search(
-    task: Task,
-    model: nn.Module,
-    objective: Objective,
+    start: Start,
     target: Target,
     recipes: Sequence[Recipe],
     held_out: Sequence[Batch],
     *,
-    optimization: Optimization,
     max_steps: int,
     guard: Guard | None,
     reporter: Reporter,
@@ -161,21 +167,22 @@ def line_search(
     for number, recipe in enumerate(recipes):
         try:
             run = descend(
-                task,
-                model,
-                recipe.applied(objective),
+                start.task,
+                start.model,
+                recipe.applied(start.objective),
                 target,
                 learning_rate=recipe.learning_rate,
                 max_steps=allowed,
-                optimization=optimization,
+                optimization=start.optimization,
                 guard=guard,
+                first=start.first(replay=recipe.replay),
                 reporter=reporter.share(number / len(recipes), (number + 1) / len(recipes)),
                 message="Choosing the step size",
             )
         except NumericalError:
             continue  # too large a step; a smaller one may do
         with torch.no_grad():
-            harm = float(mean_loss(task, run.model, held_out, task.loss))
+            harm = float(mean_loss(start.task, run.model, held_out, start.task.loss))
         rank = _rank(run, harm)
         if run.stopped == "reached":
             allowed = min(allowed, max(LEAST_STEPS, PATIENCE * run.steps))

@@ -19,7 +19,7 @@ from attribution.fixing import STRATEGIES
 from attribution.fixing.descent import Target, descend
 from attribution.fixing.objective import Objective
 from attribution.fixing.optimization import Optimization
-from attribution.fixing.step_size import Recipe, first_order_scale, line_search
+from attribution.fixing.step_size import Recipe, Start, line_search
 from attribution.progress import SILENT
 from attribution.projects import FixRecord, Project
 from tests.unit.tiny_models import trained_mlp
@@ -117,10 +117,9 @@ def test_each_target_is_watched_as_if_it_were_alone(task: Task, targets: Target)
 
 def test_the_first_order_scale_is_the_mean_of_those_of_single_targets(task: Task, targets: Target) -> None:
     objective = Objective(trained=[batch_of(task, "train", [0, 1, 2, 3])])
-    found = first_order_scale(task, task.model, objective, targets)
-    each = [
-        first_order_scale(task, task.model, objective, part(targets, [row])) for row in range(len(targets))
-    ]
+    start = Start(task, task.model, objective, Optimization())
+    found = start.scale(targets, replay=True)
+    each = [start.scale(part(targets, [row]), replay=True) for row in range(len(targets))]
     assert found.margin == pytest.approx(np.mean([scale.margin for scale in each]), rel=1e-5)
     assert found.slope == pytest.approx(np.mean([scale.slope for scale in each]), rel=1e-4, abs=1e-7)
     assert found.direction_norm == pytest.approx(each[0].direction_norm)
@@ -129,8 +128,8 @@ def test_the_first_order_scale_is_the_mean_of_those_of_single_targets(task: Task
 def test_the_line_search_prefers_the_recipe_that_fixes_most(task: Task, targets: Target) -> None:
     rates = (1e-6, 0.02, 0.2)
     chosen, run = line_search(
-        task, task.model, taught(targets), targets, [Recipe(rate, False) for rate in rates],
-        [batch_of(task, "train", range(20))], optimization=Optimization(), max_steps=15, guard=None, reporter=SILENT,
+        Start(task, task.model, taught(targets), Optimization()), targets, [Recipe(rate, False) for rate in rates],
+        [batch_of(task, "train", range(20))], max_steps=15, guard=None, reporter=SILENT,
     )  # fmt: skip
     counts = [
         descend(task, task.model, taught(targets), targets, learning_rate=rate, max_steps=15).fixed_count

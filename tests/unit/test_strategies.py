@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from attribution.fixing.guard import Guard
 from attribution.fixing.objective import Drawn, Objective, Unlearnable, Unlearned
 from attribution.fixing.optimization import Optimization
 from attribution.fixing.side_effects import calibration_error, mcnemar
-from attribution.fixing.step_size import first_order_scale
+from attribution.fixing.step_size import Start
 from attribution.fixing.treatment import Slices
 from attribution.progress import Reporter
 from attribution.projects import Edit, Project
@@ -271,6 +271,69 @@ def test_reached_means_that_it_stays(task: Task, target: Target) -> None:
     assert not target.reached(run.probabilities[-2])
 
 
+@dataclass(frozen=True)
+class Fickle(Target):
+    """Reached whenever it is looked at after a step, and lost whenever the step after it is looked at."""
+
+    looks: list[bool] = field(default_factory=list)
+
+    def reached(self, probabilities: Tensor) -> Tensor:
+        if probabilities.dim() > 2 or len(probabilities) != 1:
+            return super().reached(probabilities)
+        self.looks.append(len(self.looks) % 2 == 0)
+        return torch.tensor([self.looks[-1]])
+
+
+def test_a_step_that_was_looked_at_is_not_worked_out_again(
+    task: Task, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = Objective(trained=[replace(target.batch, labels=target.true)])
+    optimization = Optimization("adam")
+    never = unreachable(target)
+    plain = descend(
+        task, task.model, objective, never, learning_rate=1e-3, max_steps=6, optimization=optimization
+    )
+    worked_out: list[int] = []
+    loss = Objective.loss
+
+    def counted(self: Objective, task: Task, model: nn.Module, step: int) -> Tensor:
+        worked_out.append(step)
+        return loss(self, task, model, step)
+
+    monkeypatch.setattr(Objective, "loss", counted)
+    fickle = Fickle(target.batch, target.true, target.predicted)
+    run = descend(
+        task, task.model, objective, fickle, learning_rate=1e-3, max_steps=6, optimization=optimization
+    )
+    assert run.steps == plain.steps == 6 and fickle.looks[:12] == [True, False] * 6
+    torch.testing.assert_close(run.probabilities, plain.probabilities, rtol=0, atol=0)
+    torch.testing.assert_close(weights(run.model), weights(plain.model), rtol=0, atol=0)
+    assert worked_out == list(range(7)), "one more than were taken"
+
+
+def test_all_recipes_share_their_first_step(task: Task, target: Target) -> None:
+    objective = Objective(
+        [replace(target.batch, labels=target.true)], rest=[[batch_of(task, "train", [0, 1, 2])]]
+    )
+    start = Start(task, task.model, objective, Optimization("sgd", 0.9, 1e-3))
+    for replay in (False, True):
+        applied = objective if replay else objective.without_rest()
+        known, anew = (
+            descend(
+                task,
+                task.model,
+                applied,
+                unreachable(target),
+                learning_rate=0.1,
+                max_steps=4,
+                optimization=start.optimization,
+                first=first,
+            )
+            for first in (start.first(replay=replay), None)
+        )
+        torch.testing.assert_close(weights(known.model), weights(anew.model), rtol=0, atol=0)
+
+
 def test_the_last_step_goes_no_further_than_it_has_to(task: Task, target: Target) -> None:
     objective = Objective(
         trained=[type(target.batch)(target.batch.positions, target.batch.inputs, target.true)]
@@ -344,7 +407,7 @@ def test_the_first_order_step_size_halves_the_margin(
     objective = Objective(
         trained=[type(target.batch)(target.batch.positions, target.batch.inputs, target.true)]
     )
-    scale = first_order_scale(task, task.model, objective, target, optimization)
+    scale = Start(task, task.model, objective, optimization).scale(target, replay=True)
     tiny = 1e-4 * scale.margin / scale.slope
     run = descend(
         task, task.model, objective, unreachable(target),
