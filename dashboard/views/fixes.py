@@ -68,9 +68,8 @@ def controls_sentence(fix: FixRecord) -> str:
     if not fix.fixed:
         if fixed:
             return f"Not fixed, though a control was ({_titles(fixed)}): choose other examples."
-        if fix.stopped == "guard":
-            return f"Not fixed within the guard, and none {every} either."
-        return f"Not fixed, and none {every} either: more steps or other examples may do."
+        within = " within the guard" if fix.stopped == "guard" else ""
+        return f"Not fixed{within}, and none {every} either{_way_out(fix)}."
     if not fixed:
         return f"None {every} fixed it: the chosen examples matter."
     as_fast = [control for control in fixed if control.steps <= fix.steps]
@@ -90,12 +89,17 @@ def controls_sentence(fix: FixRecord) -> str:
     )
 
 
+def _way_out(fix: FixRecord) -> str:
+    """What may do instead, unless `stop_sentence` says it."""
+    return "" if stop_sentence(fix) else ": more steps or other examples may do"
+
+
 def _group_sentence(fix: FixRecord) -> str:
     """What the controls say of several targets: by how many they fixed, then by steps, then by what they break."""
     count, of = fix.fixed_count, f"of {len(fix.test_ids)}"
     said = " and ".join(f"{control.title.lower()} {_count(control)}" for control in fix.controls)
     if not count and not any(_count(control) for control in fix.controls):
-        return "None is fixed, by the controls neither: more steps or other examples may do."
+        return f"None is fixed, by the controls neither{_way_out(fix)}."
     as_many = [control for control in fix.controls if _count(control) >= count]
     if not as_many:
         return f"{count} {of} fixed; the controls fixed fewer ({said}): the chosen examples matter."

@@ -12,7 +12,7 @@ from attribution.projects import Edit, FixRecord
 from dashboard.messages import escaped
 from dashboard.tray import changed, decoded, encoded
 from dashboard.views.accuracy import points, wilson_interval
-from dashboard.views.fixes import controls_sentence, harm_sentence, result_chip, steps_sentence
+from dashboard.views.fixes import controls_sentence, harm_sentence, result_chip, steps_sentence, stop_sentence
 from dashboard.views.measurements import measurement_title, unit_words
 from dashboard.views.mispredictions import filtered, neighbours, sorted_by
 
@@ -199,6 +199,16 @@ def fix_with(
 )
 def test_fixed_is_said_beside_the_controls(steps: int | None, controls: list[int | None], words: str) -> None:
     assert controls_sentence(fix_with(steps, controls)).startswith(words)
+
+
+def test_what_may_do_instead_is_said_once() -> None:
+    fix = fix_with(None, [None, None])
+    assert controls_sentence(fix).endswith("either: more steps or other examples may do.")
+    for reason in ("stalled", "cap"):
+        fix.stopped = reason
+        assert stop_sentence(fix) is not None and controls_sentence(fix).endswith("controls either.")
+    fix.stopped, fix.guard = "guard", 2
+    assert controls_sentence(fix) == "Not fixed within the guard, and none of the 2 controls either."
 
 
 def test_a_faster_control_that_breaks_more_speaks_for_the_chosen_examples() -> None:
