@@ -80,6 +80,12 @@ class TrainingRecipe:
         moments = None if start is None else start.corrected_moments(task.betas[1])
         return cls(Optimization.of(task, moments), rates, task.batch_size, from_step, steps, start)
 
+    def on_share(self, share: float) -> TrainingRecipe:
+        """As many epochs over a share of the data: so much fewer steps, along the same course of the learning rate."""
+        steps = max(round(len(self.rates) * share), 1)
+        places = ((np.arange(steps) + 0.5) / steps * len(self.rates)).astype(np.int64)
+        return replace(self, rates=self.rates[places], steps=self.from_step + steps)
+
 
 def _too_poor(lacks: str, remedy: str) -> MissingRequirementError:
     return MissingRequirementError(
@@ -118,6 +124,7 @@ def retrain(
     seed: int,
     changes: DataChanges = NO_CHANGES,
     *,
+    members: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     reporter: Reporter = SILENT,
     message: str = "Training again",
@@ -126,6 +133,9 @@ def retrain(
 
     In training mode: dropout is on and BatchNorm learns its statistics. A step goes down on the mean over the batch of
     weight times loss. Batches are shuffled anew each epoch; texts of similar length share a batch.
+
+    Args:
+        members: training positions to train on, as if there were no others; all without it.
 
     Raises:
         NumericalError: the loss became NaN or infinite.
@@ -138,14 +148,15 @@ def retrain(
     task = _stochastic_layers_kept(task)
     optimizer = recipe.optimization.start(model, float(recipe.rates[0]))
     layers, ids = turnover_layers(model), task.ids("train")
-    order = _batch_order(task, recipe.batch_size, seed)
+    chosen = np.arange(task.size("train")) if members is None else np.asarray(members, dtype=np.int64)
+    order = _batch_order(task, chosen, recipe.batch_size, seed)
     model.train()
     where = torch.device(device)
     cuda = [where] if where.type == "cuda" else []
     reported = -float("inf")
     with torch.random.fork_rng(devices=cuda), torch.enable_grad():
         for step, rate in enumerate(recipe.rates.tolist(), start=recipe.from_step + 1):
-            positions = next(order).tolist()
+            positions = chosen[next(order).numpy()].tolist()
             batch = batch_of(task, "train", positions)
             weights, labels = changes.apply(positions, batch.labels)
             batch = batch.to(device)
@@ -217,11 +228,11 @@ def _draws(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
 
 
-def _batch_order(task: Task, batch_size: int, seed: int) -> Iterator[Tensor]:
+def _batch_order(task: Task, chosen: NDArray[np.int64], batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Batches of places in ``chosen``, training positions, without end."""
     dataset = cast(Any, task.train)
-    size = task.size("train")
     first = dataset[0][0]
     if isinstance(first, Mapping) and "input_ids" in first:
-        lengths = [len(dataset[position][0]["input_ids"]) for position in range(size)]
+        lengths = [len(dataset[position][0]["input_ids"]) for position in chosen.tolist()]
         return similar_length_batches(lengths, batch_size, seed)
-    return shuffled_batches(size, batch_size, seed)
+    return shuffled_batches(len(chosen), batch_size, seed)

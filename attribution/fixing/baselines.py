@@ -26,6 +26,29 @@ _FORMAT = 1
 """Goes up when retraining itself changes."""
 
 
+def retrained_from(project: Project, device: torch.device | str) -> dict[str, Any]:
+    """All that retrained models of a project depend on, beside their seed and what they are trained on."""
+    record = project.preparation
+    return {
+        "retraining": _FORMAT,
+        "recipe": record["recipe"],
+        "sources": {name: found["sha256"] for name, found in record["sources"].items()},
+        "versions": library_versions(),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def digest_of_start(task: Task, recipe: TrainingRecipe, seed: int) -> str:
+    """Tells runs apart that start elsewhere: initial weights may come from files that nobody else looks at."""
+    found = 0
+    if recipe.start is None:
+        for name, tensor in sorted(initial_weights(task, seed).items()):
+            content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            found = zlib.crc32(content, zlib.crc32(name.encode(), found))
+    return f"{found:08x}"
+
+
 class Baselines:
     """Logits (n_test, C) by seed, on disk. Nothing is written before `remember` is called.
 
@@ -40,15 +63,7 @@ class Baselines:
         self, project: Project, task: Task, recipe: TrainingRecipe, device: torch.device | str
     ) -> None:
         self._task, self._recipe = task, recipe
-        record = project.preparation
-        self._arguments: dict[str, Any] = {
-            "retraining": _FORMAT,
-            "recipe": record["recipe"],
-            "sources": {name: found["sha256"] for name, found in record["sources"].items()},
-            "versions": library_versions(),
-            "device": str(device),
-            "threads": torch.get_num_threads(),
-        }
+        self._arguments = retrained_from(project, device)
         digest = hashlib.sha256(json.dumps(self._arguments, sort_keys=True).encode()).hexdigest()[:16]
         self._directory: Path = project.prepared_directory / FOLDER / digest
         self._ledger = Ledger.read(self._directory) if self._usable() else None
@@ -83,10 +98,4 @@ class Baselines:
         return Ledger.made_from(self._directory, self._arguments)
 
     def _name(self, seed: int) -> str:
-        """Tells runs apart that start elsewhere: initial weights may come from files that nobody else looks at."""
-        found = 0
-        if self._recipe.start is None:
-            for name, tensor in sorted(initial_weights(self._task, seed).items()):
-                content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-                found = zlib.crc32(content, zlib.crc32(name.encode(), found))
-        return f"seed-{seed}-{found:08x}.npy"
+        return f"seed-{seed}-{digest_of_start(self._task, self._recipe, seed)}.npy"
