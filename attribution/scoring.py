@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from attribution.errors import NumericalError, ProjectError
 from attribution.explanation import Explanation
 from attribution.methods import Method, SummedMethod
+from attribution.projects import Project
 from attribution.projects.lds_record import LdsRecord, read_lds
 from attribution.query import Query
 from attribution.runs import Run
@@ -75,7 +75,7 @@ def explained(
                 exact=exact,
                 # The test example of a later stage has no representation here.
                 representations=None if of_later_stage else run.representations(),
-                study=_study(run.project.directory),
+                study=_study(run.project),
             ),
             representations=run.representations(),
             others=list(examples[1:]),
@@ -96,10 +96,10 @@ def explained(
     return explanation(each, False)
 
 
-def _study(directory: Path) -> LdsRecord | str | None:
+def _study(project: Project) -> LdsRecord | str | None:
     """What was measured in the project; why it cannot be read, if it cannot: an explanation does not hang on it."""
     try:
-        return read_lds(directory)
+        return read_lds(project.directory, project.prepared_from)
     except ProjectError as error:
         return str(error)
 

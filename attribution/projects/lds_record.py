@@ -27,25 +27,31 @@ class MethodFidelity(_Measured):
 
 
 class LdsRecord(_Measured):
-    """An LDS study: methods by name, on how many subsets with how many seeds each, and what retraining itself reaches
-    (``ceiling``)."""
+    """An LDS study: methods by name, on how many subsets with how many seeds each, what retraining itself reaches
+    (``ceiling``), and of which model and data it is (`Project.prepared_from`, where it says so)."""
 
     methods: dict[str, MethodFidelity]
     subsets: int
     seeds: int
     ceiling: float | None = None
+    prepared_from: str | None = None
 
 
-def read_lds(directory: Path) -> LdsRecord | None:
-    """The study of a project; None where none was made.
+def read_lds(directory: Path, prepared_from: str | None = None) -> LdsRecord | None:
+    """The study of a project; None where none was made, or one of another model or of other data.
+
+    Args:
+        prepared_from: of the project as it is now; without it any study counts.
 
     Raises:
         ProjectError: the file is damaged.
     """
     file = directory / FILE
     try:
-        return LdsRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        record = LdsRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, ValidationError) as error:
         raise ProjectError(f"'{file}' is damaged: run the study again, or delete the file.") from error
+    known = record.prepared_from is not None and prepared_from is not None
+    return None if known and record.prepared_from != prepared_from else record

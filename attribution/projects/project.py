@@ -165,6 +165,20 @@ class Project:
         return record
 
     @property
+    def prepared_from(self) -> str:
+        """Digest of the model and the data that were prepared: what was measured of others says nothing of these.
+
+        Raises:
+            ProjectError: not prepared, or its record is damaged.
+        """
+        record = self.preparation
+        said = [
+            record["recipe"],
+            sorted((name, found["sha256"]) for name, found in record["sources"].items()),
+        ]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+    @property
     def prepared(self) -> bool:
         """Whether predictions and index are complete and belong to the model and data as they are now."""
         try:

@@ -111,6 +111,7 @@ def lds_study(
         "test_ids": ids,
         "from_step": halves.from_step,
         "seed": seed,
+        "prepared_from": engine.project.prepared_from,
     }
     write_text(engine.project.directory / FILE, json.dumps(result, indent=2) + "\n")
     return result

@@ -74,7 +74,7 @@ def method_choice(opened: Opened) -> list[str]:
 def study_of(opened: Opened) -> LdsRecord | None:
     """The project's LDS study; a damaged one is said, and counts as none."""
     try:
-        return read_lds(opened.project.directory)
+        return read_lds(opened.project.directory, opened.project.prepared_from)
     except TracefixError as error:
         problem(str(error))
         return None
@@ -92,7 +92,8 @@ def draw_comparison(opened: Opened, question: Question, comparison: Comparison) 
         caption="What is known about each method",
     )
     st.caption(
-        f"{escaped(study_words(study))} Calibrated: a score says by how much, not only which example comes first."
+        f"{escaped(study_words(study, opened.project.directory))} Calibrated: a score says by how much, not only which "
+        "example comes first."
     )
     matrices = (
         (comparison.agreement, "Rank correlation of all scores", False),
