@@ -112,9 +112,10 @@ def unpadded(task: Task, split: str, positions: Sequence[int], device: torch.dev
 
     There padding takes as long as words do: of 32 texts of `reviews` in one batch it is half.
     """
-    first = cast(Any, task.dataset(split))[int(positions[0])][0]
-    several = device.type == "cpu" and _differ_in_length(first)
-    size = FEW_TEXTS if several else len(positions)
+    size = len(positions)
+    if device.type == "cpu":
+        first = cast(Any, task.dataset(split))[int(positions[0])][0]
+        size = FEW_TEXTS if isinstance(first, dict) and "attention_mask" in first else size
     return [batch.to(device) for batch in batches(task, split, size, positions)]
 
 

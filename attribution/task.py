@@ -220,7 +220,7 @@ class Task:
     frozen: FrozenPrefix | None = field(default=None, init=False, repr=False)
     """Stored states of the frozen first layers, where there are any (attribution.frozen)."""
     first_position: FirstPosition | None = field(default=None, init=False, repr=False, compare=False)
-    """Layers that need to compute no more than the first token, where there are any (attribution.first_position)."""
+    """Layers that need to compute only the first token, once they were looked for (attribution.first_position)."""
     general_layers: dict[tuple[str, ...], frozenset[str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

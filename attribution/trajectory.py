@@ -118,14 +118,15 @@ class Trajectory:
     """The points of a task's training run, and one model that is moved between them.
 
     Args:
-        task: the task.
+        task: the task; it is told what its model need not compute (`attribution.first_position`).
         device: where the model lives.
     """
 
     def __init__(self, task: Task, device: torch.device | str = "cpu") -> None:
         self._model = evaluation_copy(task, device)
         use_fast_layout(task, self._model)
-        task.first_position = first_position(task, self._model)
+        if task.first_position is None:  # the layers are the same at every point of the run
+            task.first_position = first_position(task, self._model)
         self._final = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
         self._at: int | None = None
         checkpoints = list(task.checkpoints)

@@ -13,11 +13,14 @@ MOST_LISTED = 500
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq", ".gz")
 
 
-def folder_browser(field: str, label: str, *, endings: Sequence[str] = (), disabled: bool = False) -> None:
+def folder_browser(
+    field: str, label: str, *, endings: Sequence[str] = (), folder: bool = False, disabled: bool = False
+) -> None:
     """A popover that goes through folders and writes what was chosen into the text field with the key ``field``.
 
     Args:
         endings: of the files that can be chosen; without them only folders can.
+        folder: whether a folder can be chosen beside files.
     """
     place, choice = f"{field} browsed", f"{field} chosen"
     with st.popover("Browse", icon=":material/folder_open:", disabled=disabled, key=f"browse-{field}"):
@@ -42,7 +45,7 @@ def folder_browser(field: str, label: str, *, endings: Sequence[str] = (), disab
             )
             st.button("Home", key=f"{field} home", on_click=_go, args=(field, Path.home()))
             st.button("Start folder", key=f"{field} start", on_click=_go, args=(field, Path.cwd()))
-            if not endings:
+            if folder or not endings:
                 st.button(
                     "Use this folder",
                     key=f"{field} use",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
 from attribution.errors import TracefixError
-from attribution.projects.files import expanded, is_file
+from attribution.projects.files import expanded, is_file, is_folder
 from attribution.projects.manifest import CheckpointRecord
 from dashboard.components.table import Column, Row, table
 from dashboard.folder_browser import TABLE_ENDINGS, folder_browser
@@ -96,7 +97,7 @@ def path_field(field: str, label: str, hint: str, *, endings: tuple[str, ...] = 
     """A text field for a path, and the browser beside it."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input(label, key=key_of(field), placeholder=hint)
-        folder_browser(key_of(field), label, endings=endings)
+        folder_browser(key_of(field), label, endings=endings, folder=True)
 
 
 def name_field(source: Path) -> Path | None:
@@ -258,9 +259,15 @@ def _checkpoints(model: FoundModel) -> list[CheckpointRecord] | None:
 
 
 def _table(given: str) -> FoundTable:
-    """The beginning of a table, kept until its file changes."""
+    """The beginning of a table, kept until its file changes; of a folder, until files come or go in it."""
     path = expanded(given).absolute()
-    stamp = path.stat().st_mtime_ns if is_file(path) else None
+    stamp = None
+    if is_file(path):
+        stamp = path.stat().st_mtime_ns
+    elif is_folder(path):
+        with suppress(OSError):  # whoever reads it says what is wrong with it
+            folders = [path, *(inside for inside in path.iterdir() if is_folder(inside))]
+            stamp = max(folder.stat().st_mtime_ns for folder in folders)
     return _read(str(path), stamp)
 
 

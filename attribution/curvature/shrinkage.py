@@ -24,9 +24,18 @@ class Shrinkage:
     Args:
         curvature: a fitted EK-FAC.
         damping: λ, larger than zero.
+
+    Raises:
+        NumericalError: the curvature is zero everywhere, or not finite.
     """
 
     def __init__(self, curvature: EKFAC, damping: float) -> None:
+        finite = all(bool(torch.isfinite(block.eigenvalues).all()) for block in curvature.blocks.values())
+        if not (finite and damping > 0):
+            raise NumericalError(
+                "The curvature of the training loss is zero or not finite at this model, so no step can be measured by "
+                "it: check that the model does not give every training example a probability of exactly 1."
+            )
         self._blocks = {name: _Lost.of(block, damping) for name, block in curvature.blocks.items()}
 
     def __call__(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -123,6 +123,7 @@ def descend(
     max_steps: int,
     optimization: Optimization | None = None,
     guard: Guard | None = None,
+    ends_early: bool = True,
     first: Mapping[str, Tensor] | None = None,
     reporter: Reporter = SILENT,
     message: str = "Fine-tuning",
@@ -133,6 +134,7 @@ def descend(
     changes the weights.
 
     Args:
+        ends_early: where at its pace the targets are out of reach.
         first: what `moves` gives for the first step, where it is known.
 
     Raises:
@@ -169,7 +171,7 @@ def descend(
         if at_cap:
             stopped = "cap"
             break
-        if not objective.continued and pace.too_slow(row, left=max_steps - step - 1):
+        if ends_early and not objective.continued and pace.too_slow(row, left=max_steps - step - 1):
             stopped = "stalled"
             break
     if not bool(target.reached(rows[-1]).all()) and best.state is not None and best.step < len(rows) - 1:
@@ -246,22 +248,27 @@ class _Pace:
     """How fast a descent comes nearer to its target.
 
     Its distance is by how much the log-probability of the true class is below the largest other one, in nats, the mean
-    over test examples; of steps that go to and fro the nearest so far counts.
+    over test examples; of steps that go to and fro the nearest so far counts. Of several test examples it is progress,
+    too, if more of them are right than ever before, however far others drift away.
     """
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._nearest: list[float] = []
+        self._most: list[int] = []
 
     def too_slow(self, probabilities: Tensor, left: int) -> bool:
         """Take note of (T, C) after a step, and say whether the ``left`` further ones cannot be expected to do."""
         rows = torch.arange(len(self._target))
-        logs = probabilities.double().clamp_min(torch.finfo(torch.float32).tiny).log()
+        logs = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()
         others = logs.clone()
         others[rows, self._target.true] = -torch.inf
         distance = float((others.amax(dim=1) - logs[rows, self._target.true]).clamp_min(0.0).mean())
         self._nearest.append(min([distance, *self._nearest[-1:]]))
+        self._most.append(max([int(self._target.reached(probabilities).sum()), *self._most[-1:]]))
         if not left or len(self._nearest) <= PACE_STEPS:
+            return False
+        if self._most[-1] > self._most[-1 - PACE_STEPS]:
             return False
         gained = self._nearest[-1 - PACE_STEPS] - self._nearest[-1]
         return PACE_SLACK * gained / PACE_STEPS * left < self._nearest[-1]

@@ -50,6 +50,7 @@ class FixRequest:
     seed: int
     guard: int | None = None
     controls: bool = True
+    ends_early: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def run_fix(context: FixContext, request: FixRequest, reporter: Reporter) -> Fix
         max_steps=request.max_steps,
         guard=request.guard,
         stopped=run.stopped,
+        ends_early=request.ends_early,
         before=targets[0].before,
         after=targets[0].after,
         fixed=run.fixed,
@@ -229,6 +231,7 @@ def carry_out(
         [batch.to(device) for batch in batches(task, "train", WATCHED_BATCH, slices.watched)],
         max_steps=request.max_steps,
         guard=guard,
+        ends_early=request.ends_early,
         reporter=reporter,
     )
     return CarriedOut(target, treatment, slices, list(sets), objective, optimization, guard, recipe, run)
@@ -262,6 +265,7 @@ def _control_run(
             max_steps=request.max_steps,
             optimization=carried.optimization,
             guard=carried.guard,
+            ends_early=request.ends_early,
             reporter=reporter,
             message=message,
         )

@@ -55,6 +55,7 @@ def run_replay(context: FixContext, fix: FixRecord, reporter: Reporter) -> Repla
         max_steps=fix.max_steps,
         seed=fix.seed,
         guard=fix.guard,
+        ends_early=fix.ends_early,
     )
     carried = carry_out(context, request, reporter)
     difference = _difference(carried.run, fix, project.class_names)

@@ -149,6 +149,7 @@ def line_search(
     *,
     max_steps: int,
     guard: Guard | None,
+    ends_early: bool = True,
     reporter: Reporter,
 ) -> tuple[Recipe, Descent]:
     """The recipe that fixes the most targets with the least harm, and its descent.
@@ -175,6 +176,7 @@ def line_search(
                 max_steps=allowed,
                 optimization=start.optimization,
                 guard=guard,
+                ends_early=ends_early,
                 first=start.first(replay=recipe.replay),
                 reporter=reporter.share(number / len(recipes), (number + 1) / len(recipes)),
                 message="Choosing the step size",

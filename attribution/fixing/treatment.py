@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,7 +101,7 @@ class Treatment:
             for p, action, label in zip(self.positions, self.actions, self.labels, strict=True)
             if action != "remove"
         ]
-        trained = _labelled(task, dict(kept), device) if kept else []
+        trained = _labelled(task, kept, device) if kept else []
         if not out:
             return Objective(trained, rest=self._replay(task, others, device))
         if self.strategy == "unlearn":
@@ -147,9 +147,14 @@ class Slices:
         )
 
 
-def _labelled(task: Task, labels: Mapping[int, int], device: torch.device) -> list[Batch]:
-    """Training examples with the labels to train them with, by position."""
+def _labelled(task: Task, chosen: Sequence[tuple[int, int]], device: torch.device) -> list[Batch]:
+    """Training examples (position, label to train it with), of which one may occur more than once."""
+    labels: dict[int, list[int]] = {}
+    for position, label in reversed(chosen):
+        labels.setdefault(position, []).append(label)
     return [
-        replace(batch, labels=torch.tensor([labels[p] for p in batch.positions.tolist()], device=device))
-        for batch in unpadded(task, "train", list(labels), device)
+        replace(
+            batch, labels=torch.tensor([labels[p].pop() for p in batch.positions.tolist()], device=device)
+        )
+        for batch in unpadded(task, "train", [position for position, _ in chosen], device)
     ]

@@ -132,6 +132,8 @@ class FixRecord(BaseModel):
     """Why there was no further step: fixed and stayed so, no steps left, the next one would have broken more than the
     guard allows, what was unlearned is at the loss of a uniform guess, further steps fixed no more of several targets
     and were taken back, or it came nearer too slowly for the steps left. None in older histories."""
+    ends_early: bool = False
+    """Whether runs of steps ended where their pace would not do. Not so in older histories, which are replayed so."""
     before: Belief
     after: Belief
     fixed: bool

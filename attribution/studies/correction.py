@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ OUTCOMES = Path("studies") / "correction.outcomes.jsonl"
 
 MOST = 200
 """Mispredictions at most; of more, as many at even distances in the order of their loss."""
+
+FIXING = 2
+"""Goes up when the steps of a fix change by more than rounding: outcomes of before are then made anew."""
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -139,7 +143,8 @@ def evenly(size: int, most: int) -> list[int]:
 def _made_from(engine: Engine) -> dict[str, Any]:
     """What outcomes depend on beside the recipe: model and data, as they were prepared, and where they were made."""
     record = engine.project.preparation
-    return {name: record[name] for name in ("format", "recipe", "sources")} | {"device": str(engine.device)}
+    prepared = {name: record[name] for name in ("format", "recipe", "sources")}
+    return {**prepared, "device": str(engine.device), "fixing": FIXING}
 
 
 class _Trial:
@@ -158,25 +163,31 @@ class _Trial:
         started = time.perf_counter()
         try:
             edits = self._edits(strategy, selector)
-            same = (strategy, selector if edits is None else tuple((e.train_id, e.label) for e in edits))
-            if same not in self._done:
-                self._done[same] = self._fixed(strategy, selector, edits, started)
-            return self._done[same]
-        except (UsageError, NumericalError):  # no example qualifies, or all steps diverge: not fixed
+        except UsageError:  # no example qualifies: not fixed
             return Outcome(seconds=time.perf_counter() - started)
+        choosing = time.perf_counter() - started
+        same = (strategy, selector if edits is None else tuple((e.train_id, e.label) for e in edits))
+        if same not in self._done:
+            self._done[same] = self._fixed(strategy, selector, edits)
+        outcome = self._done[same]
+        return replace(outcome, seconds=choosing + outcome.seconds)
 
-    def _fixed(self, strategy: str, selector: str, edits: list[Edit] | None, started: float) -> Outcome:
-        fix = self._engine.fix(
-            self._test_id,
-            strategy=strategy,
-            edits=edits,
-            method=selector if strategy == OWN_CHOICE else None,
-            steps=self._recipe["steps"],
-            seed=self._recipe["seed"],
-            guard=self._recipe["guard"],
-            controls=False,
-            reporter=self._reporter,
-        )
+    def _fixed(self, strategy: str, selector: str, edits: list[Edit] | None) -> Outcome:
+        started = time.perf_counter()
+        try:
+            fix = self._engine.fix(
+                self._test_id,
+                strategy=strategy,
+                edits=edits,
+                method=selector if strategy == OWN_CHOICE else None,
+                steps=self._recipe["steps"],
+                seed=self._recipe["seed"],
+                guard=self._recipe["guard"],
+                controls=False,
+                reporter=self._reporter,
+            )
+        except (UsageError, NumericalError):  # nothing to unlearn, or all steps diverge: not fixed
+            return Outcome(seconds=time.perf_counter() - started)
         return Outcome.of(fix, time.perf_counter() - started)
 
     def _edits(self, strategy: str, selector: str) -> list[Edit] | None:

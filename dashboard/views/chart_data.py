@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 def table_of(figure: go.Figure) -> pd.DataFrame:
     """One row for each point of each trace: the trace's name, its axes (columns named as the axes are), or its cells.
-    Ids that points carry have a column, too.
+    Ids that points carry have a column, too; traces without any are then marks on the others, and left out.
 
     Points without a place (gaps of a line) are left out.
     """
+    carried = [trace for trace in figure.data if _ids(trace)]
     parts = [
-        _of_heatmap(trace) if trace.type == "heatmap" else _of_points(figure, trace) for trace in figure.data
+        _of_heatmap(trace) if trace.type == "heatmap" else _of_points(figure, trace)
+        for trace in carried or figure.data
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
@@ -33,10 +35,16 @@ def _of_points(figure: go.Figure, trace: Any) -> pd.DataFrame:
             upwards if upwards != across else f"{upwards} (y)": y if y else list(range(length)),
         }
     )
-    marked = _values(trace.customdata)
-    if marked and len(marked) == length and all(isinstance(one, str) for one in marked):
-        table.insert(1, "id", marked)
+    ids = _ids(trace)
+    if len(ids) == length:
+        table.insert(1, "id", ids)
     return table.dropna()
+
+
+def _ids(trace: Any) -> list[str]:
+    """What the points of a trace are called; nothing where they carry no ids."""
+    marked = [] if trace.type == "heatmap" else _values(trace.customdata)
+    return marked if all(isinstance(one, str) for one in marked) else []
 
 
 def _of_heatmap(trace: Any) -> pd.DataFrame:

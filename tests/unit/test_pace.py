@@ -58,6 +58,18 @@ def test_who_was_there_once_is_never_given_up(target: Target, later: list[float]
     assert steps_until_given_up(target, [0.0, *later], most=50) is None
 
 
+def test_of_several_one_more_that_is_right_is_progress(target: Target) -> None:
+    """One of three drifts away faster than the other two come nearer; one of those arrives at step ten."""
+    pace = _Pace(Target(target.batch, torch.zeros(3, dtype=torch.long), torch.ones(3, dtype=torch.long)))
+
+    def looks(step: int, arrival: int) -> Tensor:
+        ahead = [0.5 * (arrival - step), 2.0, 5.0 + step]
+        return torch.cat([believed(distance) for distance in ahead])
+
+    given_up = [pace.too_slow(looks(step, arrival=10), left=50 - step) for step in range(1, 30)]
+    assert True not in given_up[: 9 + PACE_STEPS] and given_up[9 + PACE_STEPS]
+
+
 @pytest.mark.parametrize("distance", [0.5, 5.0, 80.0, 1000.0])
 def test_who_stands_still_or_goes_to_and_fro_is_given_up(target: Target, distance: float) -> None:
     assert steps_until_given_up(target, [distance] * 50, most=50) == PACE_STEPS + 1
@@ -70,6 +82,11 @@ def test_examples_that_say_nothing_of_the_target_are_given_up(task: Task, target
     away = Objective(trained=[replace(target.batch, labels=target.predicted)])
     run = descend(task, task.model, away, target, learning_rate=0.05, max_steps=50)
     assert run.stopped == "stalled" and run.steps == PACE_STEPS + 1 and not run.fixed
+    whole = descend(
+        task, task.model, away, target, learning_rate=0.05, max_steps=50, ends_early=False
+    )  # as fixes of older histories were made
+    assert whole.stopped == "steps" and whole.steps == 50
+    torch.testing.assert_close(whole.probabilities[: run.steps + 1], run.probabilities, rtol=0, atol=0)
     fewer = descend(task, task.model, away, target, learning_rate=0.05, max_steps=run.steps)
     assert fewer.stopped == "steps", "with no step left there is nothing to give up"
     torch.testing.assert_close(fewer.probabilities, run.probabilities, rtol=0, atol=0)

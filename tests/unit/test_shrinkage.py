@@ -52,3 +52,10 @@ def test_a_gradient_that_is_not_finite_is_an_error() -> None:
     vectors["matrix"][2, 2] = torch.nan
     with pytest.raises(NumericalError, match="not finite: choose fewer or other training examples"):
         Shrinkage(curvature, DAMPING)(vectors)
+
+
+@pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
+def test_a_curvature_that_says_nothing_is_an_error(value: float) -> None:
+    flat = EKFAC({"flat": EigenBlock(orthogonal(3), orthogonal(4), torch.full((3, 4), value))})
+    with pytest.raises(NumericalError, match="zero or not finite"):
+        Shrinkage(flat, 0.03 * flat.mean_eigenvalue())

@@ -27,7 +27,7 @@ from attribution.fixing.objective import Drawn, Objective, Unlearnable, Unlearne
 from attribution.fixing.optimization import Optimization
 from attribution.fixing.side_effects import calibration_error, mcnemar
 from attribution.fixing.step_size import Start
-from attribution.fixing.treatment import Slices
+from attribution.fixing.treatment import Slices, Treatment
 from attribution.progress import Reporter
 from attribution.projects import Edit, Project
 from tests.unit.tiny_models import TRAIN, trained_mlp
@@ -392,6 +392,37 @@ def test_nan_stops_and_restores(task: Task, never: Target) -> None:
     with pytest.raises(NumericalError, match=r"diverged at step 1: .* nothing was changed"):
         descend(task, task.model, objective, never, learning_rate=float("inf"), max_steps=5)
     assert torch.equal(weights(task.model), before)
+
+
+def test_an_example_that_is_used_twice_counts_twice(engine: Engine) -> None:
+    """Controls of a small class use some again; relabelled, each time with the label of whom it stands in for."""
+    task, target = (
+        engine.task,
+        Target(batch_of(engine.task, "test", [0]), torch.tensor([1]), torch.tensor([0])),
+    )
+    chosen = [5, 3, 5, 5]
+    twice = Treatment("relabel", chosen, ["relabel"] * 4, [1, 2, 3, 4])
+    objective = twice.objective(task, task.model, target, [], max_steps=1, device=CPU)
+    batch = batch_of(task, "train", chosen)
+    expected = task.loss(task.logits(task.model, batch.inputs), torch.tensor([1, 2, 3, 4])).mean()
+    torch.testing.assert_close(objective.loss(task, task.model, 0), expected)
+
+
+def test_a_fix_of_an_older_history_is_replayed_as_it_was_made(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There all steps were taken, however far from the target they led."""
+    wrong = engine.project.mispredictions()[0]["id"]
+    monkeypatch.setattr("attribution.fixing.descent._Pace.too_slow", lambda *looked, left: False)
+    culprits = [edit.train_id for edit in engine.suggest(engine.explain(wrong), strategy="unlearn", top=3)]
+    old = engine.fix(wrong, strategy="helpers", train_ids=culprits, steps=25)
+    monkeypatch.undo()
+    new = engine.fix(wrong, strategy="helpers", train_ids=culprits, steps=25)
+    assert new.ends_early and new.stopped == "stalled" and new.steps < old.steps
+    older = old.model_copy(update={"ends_early": False})
+    for fix in (older, new):
+        engine.project.history.save(fix)
+        assert engine.replay(fix.fix_id).difference == 0
 
 
 # -- step size, slices, side effects ------------------------------------------------------------------------------
