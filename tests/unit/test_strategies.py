@@ -303,7 +303,14 @@ def test_a_step_that_was_looked_at_is_not_worked_out_again(
     monkeypatch.setattr(Objective, "loss", counted)
     fickle = Fickle(target.batch, target.true, target.predicted)
     run = descend(
-        task, task.model, objective, fickle, learning_rate=1e-3, max_steps=6, optimization=optimization
+        task,
+        task.model,
+        objective,
+        fickle,
+        learning_rate=1e-3,
+        max_steps=6,
+        optimization=optimization,
+        ends_early=False,
     )
     assert run.steps == plain.steps == 6 and fickle.looks[:12] == [True, False] * 6
     torch.testing.assert_close(run.probabilities, plain.probabilities, rtol=0, atol=0)
