@@ -102,11 +102,12 @@ def draw_comparison(opened: Opened, question: Question, comparison: Comparison) 
     dark = st.context.theme.type == "dark"
     with st.grid(len(matrices), min_column_width=MATRIX_WIDTH):
         for values, title, percent in matrices:
-            chart(
-                agreement_heatmap(titles, values, title=title, percent=percent, dark=dark),
-                key=title,
-                alt=f"{title}, for each pair of methods, as a table of numbers",
-            )
+            with st.container():  # one cell of the grid for the figure and its button
+                chart(
+                    agreement_heatmap(titles, values, title=title, percent=percent, dark=dark),
+                    key=title,
+                    alt=f"{title}, for each pair of methods, as a table of numbers",
+                )
     st.caption(
         "Methods that agree are not therefore right: look for the one whose fidelity was measured, and read its list."
     )
