@@ -149,7 +149,7 @@ def retrain(
     optimizer = recipe.optimization.start(model, float(recipe.rates[0]))
     layers, ids = turnover_layers(model), task.ids("train")
     chosen = np.arange(task.size("train")) if members is None else np.asarray(members, dtype=np.int64)
-    order = _batch_order(task, chosen, recipe.batch_size, seed)
+    order = batch_order(task, chosen, recipe.batch_size, seed)
     model.train()
     where = torch.device(device)
     cuda = [where] if where.type == "cuda" else []
@@ -228,7 +228,7 @@ def _draws(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
 
 
-def _batch_order(task: Task, chosen: NDArray[np.int64], batch_size: int, seed: int) -> Iterator[Tensor]:
+def batch_order(task: Task, chosen: NDArray[np.int64], batch_size: int, seed: int) -> Iterator[Tensor]:
     """Batches of places in ``chosen``, training positions, without end."""
     dataset = cast(Any, task.train)
     first = dataset[0][0]

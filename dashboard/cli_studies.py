@@ -27,6 +27,7 @@ class Kind(StrEnum):
 
     CORRECTION = "correction"
     LDS = "lds"
+    FADING = "fading"
 
 
 def study(
@@ -36,7 +37,8 @@ def study(
         Kind,
         typer.Argument(
             help="correction: how well each strategy fixes, beside random examples. lds: how well each method "
-            "foretells what training without some of the data does."
+            "foretells what training without some of the data does. fading: for how many further steps of training "
+            "it foretells what an example does."
         ),
     ],
     methods: Annotated[
@@ -44,7 +46,7 @@ def study(
         typer.Option(
             "--methods",
             metavar="a,b",
-            help="Methods to measure. If not given: of correction the best here, tracin and representation; of lds all "
+            help="Methods to measure. If not given: of correction the best here, tracin and representation; else all "
             "that are quick.",
         ),
     ] = None,
@@ -59,8 +61,15 @@ def study(
     ] = None,
     top: TopOption = FixSettings.top,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, metavar="N", help="Of correction: fine-tuning steps at most.")
-    ] = FixSettings.steps,
+        int | None,
+        typer.Option(
+            "--steps",
+            min=1,
+            metavar="N",
+            help=f"Of correction: fine-tuning steps at most ({FixSettings.steps} if not given); of fading: further "
+            "steps of training (400).",
+        ),
+    ] = None,
     mispredictions: Annotated[
         int,
         typer.Option("--mispredictions", min=1, metavar="N", help="Of correction: mispredictions at most."),
@@ -72,12 +81,26 @@ def study(
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, metavar="N", help="Of lds: models trained on each half.")
     ] = 2,
-    queries: Annotated[
+    examples: Annotated[
         int,
-        typer.Option("--queries", min=1, metavar="N", help="Of lds: test examples, mispredictions first."),
+        typer.Option(
+            "--examples", min=1, metavar="N", help="Of fading: training examples whose weight is changed."
+        ),
     ] = 20,
+    queries: Annotated[
+        int | None,
+        typer.Option(
+            "--queries",
+            min=1,
+            metavar="N",
+            help="Of lds and fading: test examples, mispredictions first (20 and 10 if not given).",
+        ),
+    ] = None,
     measurement: Annotated[
-        str, typer.Option("--measurement", metavar="X", help="Of lds: what is measured of a test example.")
+        str,
+        typer.Option(
+            "--measurement", metavar="X", help="Of lds and fading: what is measured of a test example."
+        ),
     ] = "margin",
     json: JsonOption = False,
     projects: ProjectsOption = None,
@@ -96,16 +119,30 @@ def study(
         ready, rest = opened(project, place(context, projects), reporter)
         from attribution.engine import Engine
 
+        engine = Engine(ready)
         if kind is Kind.LDS:
-            from attribution.studies.lds import lds_study
+            from attribution.studies.lds import QUERIES, lds_study
 
             result = lds_study(
-                Engine(ready),
+                engine,
                 methods=names,
                 measurement=measurement,
                 subsets=subsets,
                 seeds=seeds,
-                queries=queries,
+                queries=queries or QUERIES,
+                seed=seed,
+                reporter=rest,
+            )
+        elif kind is Kind.FADING:
+            from attribution.studies.fading import QUERIES, STEPS, fading_study
+
+            result = fading_study(
+                engine,
+                methods=names,
+                measurement=measurement,
+                steps=steps or STEPS,
+                examples=examples,
+                queries=queries or QUERIES,
                 seed=seed,
                 reporter=rest,
             )
@@ -113,21 +150,19 @@ def study(
             from attribution.studies.correction import correction_study
 
             result = correction_study(
-                Engine(ready),
+                engine,
                 methods=names,
                 strategies=chosen or tuple(STRATEGIES),
                 top=top,
-                steps=steps,
+                steps=steps or FixSettings.steps,
                 seed=seed,
                 most=mispredictions,
                 reporter=rest,
             )
     if json:
         print_json(result)
-    elif kind is Kind.LDS:
-        _show_lds(result)
     else:
-        _show_correction(result)
+        {Kind.LDS: _show_lds, Kind.FADING: _show_fading, Kind.CORRECTION: _show_correction}[kind](result)
 
 
 def _show_lds(result: dict[str, Any]) -> None:
@@ -146,6 +181,34 @@ def _show_lds(result: dict[str, Any]) -> None:
         ],
         right=["seconds"],
     )
+
+
+def _show_fading(result: dict[str, Any]) -> None:
+    print_line(
+        f"{_count(len(result['train_ids']), 'training example')} weighted a little more and less, one at a time; "
+        f"{_count(len(result['test_ids']), 'test example')}; training goes on at a learning rate of "
+        f"{result['learning_rate']:.2g}."
+    )
+    print_table(
+        f"Correlation of score and effect ({result['measurement']}) after so many further steps, Pearson",
+        ["method", *(f"{step:,}" for step in result["steps"]), "holds until"],
+        [
+            [
+                name,
+                *(f"{value:.2f}" for value in row["pearson"]),
+                _until(result["holds_until"][name], result["steps"]),
+            ]
+            for name, row in result["methods"].items()
+        ],
+        right=[f"{step:,}" for step in result["steps"]],
+    )
+
+
+def _until(held: int | None, steps: list[int]) -> str:
+    """The last step at which scores still foretell effects, in words."""
+    if held is None:
+        return "not at all"
+    return f"step {held:,}" if held < steps[-1] else f"step {held:,} or longer"
 
 
 def _count(number: int, noun: str) -> str:

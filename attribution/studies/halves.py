@@ -98,13 +98,13 @@ def retrained_on_halves(
             reporter=reporter.share(done / len(missing), (done + 1) / len(missing)),
             message=f"Training {done + 1} of {len(missing)}: half {half + 1}, seed {run}",
         )
-        _store(ledger, names[half, run], _outputs(task, model, queries, device))
+        _store(ledger, names[half, run], outputs_of(task, model, queries, device))
     stored = {key: np.load(ledger.directory / name, allow_pickle=False) for key, name in names.items()}
     logits = np.stack([np.stack([stored[half, run] for run in range(seeds)]) for half in range(subsets)])
     return Halves(members, logits, len(missing), recipe.from_step)
 
 
-def _outputs(task: Task, model: nn.Module, queries: Sequence[int], device: torch.device | str) -> Tensor:
+def outputs_of(task: Task, model: nn.Module, queries: Sequence[int], device: torch.device | str) -> Tensor:
     """Logits (Q, C) of test examples, in their order."""
     rows: dict[int, Tensor] = {}
     with torch.no_grad():
@@ -120,4 +120,5 @@ def _store(ledger: Ledger, name: str, logits: Tensor) -> None:
     file: Path = ledger.directory / name
     with replacing(file) as temporary, temporary.open("wb") as handle:
         np.save(handle, logits.numpy())
+    ledger.reload()  # the same study may be under way in another process
     ledger.add(name)

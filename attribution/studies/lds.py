@@ -87,7 +87,7 @@ def lds_study(
         device=engine.device,
         reporter=reporter.share(0.0, 0.9),
     )
-    real = _measured(engine, positions, measurement, halves.logits)
+    real = measured(engine, positions, measurement, halves.logits)
     found: dict[str, dict[str, float]] = {}
     for number, name in enumerate(names):
         share = reporter.share(0.9 + 0.1 * number / len(names), 0.9 + 0.1 * (number + 1) / len(names))
@@ -160,24 +160,29 @@ def _methods(engine: Engine, wanted: Sequence[str] | None) -> list[str]:
     return [name for name in names if method_named(name).missing(engine.facts) is None]
 
 
-def _measured(
+def measured(
     engine: Engine, positions: Sequence[int], measurement: str, logits: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """The measurement of every query in every model, (subsets, seeds, Q), from logits (subsets, seeds, Q, C)."""
+    """The measurement of every query in every one of two-dimensionally many models, (A, B, Q).
+
+    Args:
+        positions: of the queries, test examples.
+        logits: (A, B, Q, C).
+    """
     table = engine.project.predictions("test")
     found = np.empty(logits.shape[:3])
     for number, position in enumerate(positions):
         row = table.iloc[position]
         label = int(row["label"])
-        measured = measurement_for(
+        value = measurement_for(
             measurement,
             class_names=engine.project.class_names,
             true=label,
             predicted=int(row["predicted"]),
             loss=engine.task.loss,
             own=engine.task.measurements,
-        )
+        ).value
         rows = torch.from_numpy(logits[:, :, number].reshape(-1, logits.shape[3])).double()
-        values = measured.value(rows, torch.full((len(rows),), label))
+        values = value(rows, torch.full((len(rows),), label))
         found[:, :, number] = values.detach().numpy().reshape(logits.shape[:2])
     return found

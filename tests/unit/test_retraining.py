@@ -295,10 +295,10 @@ def test_stored_states_of_frozen_layers_are_replayed_unless_they_draw(dropout: f
 
 
 def test_texts_come_in_batches_of_similar_length_and_each_once() -> None:
-    from attribution.retraining import _batch_order
+    from attribution.retraining import batch_order
 
     items = texts(30)
     task = task_of(nn.Linear(2, 3), items, [0] * 30)
     assert isinstance(task.train, Pairs)
-    seen = torch.cat(list(islice(_batch_order(task, np.arange(30), 4, 0), 8)))
+    seen = torch.cat(list(islice(batch_order(task, np.arange(30), 4, 0), 8)))
     assert sorted(seen.tolist()) == list(range(30))
