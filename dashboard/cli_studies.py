@@ -28,6 +28,7 @@ class Kind(StrEnum):
     CORRECTION = "correction"
     LDS = "lds"
     FADING = "fading"
+    MISLABELS = "mislabels"
 
 
 def study(
@@ -38,7 +39,7 @@ def study(
         typer.Argument(
             help="correction: how well each strategy fixes, beside random examples. lds: how well each method "
             "foretells what training without some of the data does. fading: for how many further steps of training "
-            "it foretells what an example does."
+            "it foretells what an example does. mislabels: how well wrong training labels are told from right ones."
         ),
     ],
     methods: Annotated[
@@ -46,8 +47,8 @@ def study(
         typer.Option(
             "--methods",
             metavar="a,b",
-            help="Methods to measure. If not given: of correction the best here, tracin and representation; else all "
-            "that are quick.",
+            help="Methods to measure, or detectors of label errors. If not given: of correction the best here, tracin "
+            "and representation; else all that are quick.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = FixSettings.seed,
@@ -79,7 +80,10 @@ def study(
         typer.Option("--subsets", min=1, metavar="N", help="Of lds: random halves of the training data."),
     ] = 50,
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, metavar="N", help="Of lds: models trained on each half.")
+        int,
+        typer.Option(
+            "--seeds", min=1, metavar="N", help="Of lds: models trained on each half; of mislabels: models."
+        ),
     ] = 2,
     examples: Annotated[
         int,
@@ -112,7 +116,7 @@ def study(
     names = separated("--methods", methods)
     chosen = separated("--strategies", strategies)
     with working() as reporter:
-        for name in names or []:
+        for name in names or [] if kind is not Kind.MISLABELS else []:
             check_method(name)
         for name in chosen or []:
             check_strategy(name)
@@ -146,6 +150,10 @@ def study(
                 seed=seed,
                 reporter=rest,
             )
+        elif kind is Kind.MISLABELS:
+            from attribution.studies.mislabels import mislabel_study
+
+            result = mislabel_study(engine, detectors=names, seeds=seeds, seed=seed, reporter=rest)
         else:
             from attribution.studies.correction import correction_study
 
@@ -162,7 +170,7 @@ def study(
     if json:
         print_json(result)
     else:
-        {Kind.LDS: _show_lds, Kind.FADING: _show_fading, Kind.CORRECTION: _show_correction}[kind](result)
+        _SHOWN[kind](result)
 
 
 def _show_lds(result: dict[str, Any]) -> None:
@@ -201,6 +209,21 @@ def _show_fading(result: dict[str, Any]) -> None:
             for name, row in result["methods"].items()
         ],
         right=[f"{step:,}" for step in result["steps"]],
+    )
+
+
+def _show_mislabels(result: dict[str, Any]) -> None:
+    numbers = " and ".join(f"{count:,}" for count in result["wrong"])
+    where = "planted at random; the model was trained on them" if result["planted"] else "known from the data"
+    print_line(f"{numbers} wrong training labels, {where}; ± one standard error.")
+    print_table(
+        "How often a wrong label looks more suspicious than a right one (area under the curve)",
+        ["detector", "area", "seconds"],
+        [
+            [name, f"{row['auc']:.3f} ± {row['standard_error']:.3f}", f"{row['seconds']:.2f}"]
+            for name, row in sorted(result["detectors"].items(), key=lambda pair: -pair[1]["auc"])
+        ],
+        right=["seconds"],
     )
 
 
@@ -243,3 +266,11 @@ def _with_error(row: dict[str, Any], name: str, scale: float, style: str) -> str
     error = row[f"{name}_standard_error"]
     around = "" if error is None else f" ± {scale * error:.2f}"
     return f"{scale * row[name]:{style}}{around}"
+
+
+_SHOWN = {
+    Kind.CORRECTION: _show_correction,
+    Kind.LDS: _show_lds,
+    Kind.FADING: _show_fading,
+    Kind.MISLABELS: _show_mislabels,
+}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,10 @@ from attribution.errors import NotFoundError, NumericalError, UsageError
 from attribution.explanation import Explanation
 from attribution.fixing import STRATEGIES, FixSettings
 from attribution.fixing.strategies import ACTIONS
-from attribution.methods import default_method, method_named
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Edit, Project
 from attribution.projects.files import write_text
+from attribution.studies.asked import evenly, methods_asked
 from attribution.studies.outcomes import Outcome, Outcomes
 from attribution.studies.summary import difference, summary
 
@@ -36,8 +36,6 @@ MOST = 200
 
 FIXING = 2
 """Goes up when the steps of a fix change by more than rounding: outcomes of before are then made anew."""
-
-GOLDEN = (5**0.5 - 1) / 2
 
 PEERS = ("tracin", "representation")
 """Methods beside the default one, where the project has what they need."""
@@ -87,7 +85,7 @@ def correction_study(
     if not wrong:
         raise UsageError("The model gets every test example right, so there is nothing to correct.")
     tried = [wrong[place] for place in evenly(len(wrong), most)]
-    selectors = [*_methods(engine, methods), *RANDOM]
+    selectors = [*methods_asked(engine, methods, PEERS), *RANDOM]
     able = {"test": [ITSELF], OWN_CHOICE: selectors[:1]}
     cells = [(s, selector) for s in strategies for selector in able.get(s, selectors)]
     recipe = {"top": top, "steps": steps, "seed": seed, "guard": guard}
@@ -118,26 +116,6 @@ def correction_study(
     }
     write_text(engine.project.directory / FILE, json.dumps(result, indent=2) + "\n")
     return result
-
-
-def evenly(size: int, most: int) -> list[int]:
-    """At most ``most`` of the places 0 … size - 1, at about even distances however many they are.
-
-    Each is a golden section of the circle further than the one before (an additive recurrence, the sequence of least
-    discrepancy), so that every beginning is as evenly spread as its length allows.
-    """
-
-    def places() -> Iterator[int]:
-        seen: set[int] = set()
-        number = 0
-        while len(seen) < min(size, most):
-            place = int((0.5 + number * GOLDEN) % 1.0 * size)
-            number += 1
-            if place not in seen:
-                seen.add(place)
-                yield place
-
-    return list(places())
 
 
 def _made_from(engine: Engine) -> dict[str, Any]:
@@ -202,13 +180,6 @@ class _Trial:
         if selector not in self._explanations:
             self._explanations[selector] = self._engine.explain(self._test_id, method=selector)
         return self._engine.suggest(self._explanations[selector], strategy=strategy, top=top)
-
-
-def _methods(engine: Engine, wanted: Sequence[str] | None) -> list[str]:
-    if wanted is not None:
-        return [method_named(name).info.name for name in wanted]
-    names = dict.fromkeys([default_method(engine.facts), *PEERS])
-    return [name for name in names if method_named(name).missing(engine.facts) is None]
 
 
 def random_edits(

@@ -21,11 +21,11 @@ from attribution.errors import MissingRequirementError, UsageError
 from attribution.fixing.baselines import retrained_from
 from attribution.fixing.optimization import Optimization
 from attribution.learning_rates import rates_of_steps
-from attribution.methods import default_method, method_named
+from attribution.methods import default_method
 from attribution.progress import SILENT, Reporter
 from attribution.projects.files import replacing, write_text
 from attribution.projects.ledger import Ledger
-from attribution.studies.lds import measured, query_ids
+from attribution.studies.asked import measured, methods_asked, query_ids
 from attribution.studies.nudges import Continuation, Effect, effect_of, nudge_for
 
 FILE = "studies/fading.json"
@@ -91,7 +91,7 @@ def fading_study(
         raise UsageError(
             f"Fading needs at least {FEWEST} training examples to nudge, one step and one test example."
         )
-    names = _methods(engine, methods)
+    names = methods_asked(engine, methods, METHODS)
     ids = query_ids(engine, queries, seed)
     positions = [engine.project.position("test", one) for one in ids]
     scores = {}
@@ -171,13 +171,6 @@ def holds_until(steps: Sequence[int], pearson: Sequence[float]) -> int | None:
             break
         held = step
     return held
-
-
-def _methods(engine: Engine, wanted: Sequence[str] | None) -> list[str]:
-    if wanted is not None:
-        return list(dict.fromkeys(method_named(name).info.name for name in wanted))
-    names = dict.fromkeys([default_method(engine.facts), *METHODS])
-    return [name for name in names if method_named(name).missing(engine.facts) is None]
 
 
 def _effects(

@@ -13,18 +13,15 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from attribution.engine import Engine
 from attribution.errors import UsageError
-from attribution.measurements import measurement_for
-from attribution.methods import default_method, method_named
 from attribution.progress import SILENT, Reporter
 from attribution.projects.files import write_text
 from attribution.projects.lds_record import FILE
-from attribution.studies.correction import evenly
+from attribution.studies.asked import measured, methods_asked, query_ids
 from attribution.studies.halves import retrained_on_halves
 
 SUBSETS, SEEDS, QUERIES = 50, 2, 20
@@ -74,7 +71,7 @@ def lds_study(
         raise UsageError(
             f"An LDS needs at least {FEWEST} halves of the training data, one seed and one test example."
         )
-    names = _methods(engine, methods)
+    names = methods_asked(engine, methods, METHODS)
     ids = query_ids(engine, queries, seed)
     positions = [engine.project.position("test", one) for one in ids]
     halves = retrained_on_halves(
@@ -117,16 +114,6 @@ def lds_study(
     return result
 
 
-def query_ids(engine: Engine, count: int, seed: int) -> list[str]:
-    """Test examples to ask about: mispredictions at even distances in the order of their loss, then any others."""
-    wrong = [str(row["id"]) for row in engine.project.mispredictions()]
-    chosen = [wrong[place] for place in evenly(len(wrong), count)]
-    table = engine.project.predictions("test")
-    right = table.index[table["label"] == table["predicted"]].to_numpy()
-    drawn = np.random.default_rng([seed, 3]).permutation(len(right))[: max(count - len(chosen), 0)]
-    return chosen + [str(right[place]) for place in drawn]
-
-
 def rank_correlations(real: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Spearman's correlation of each column of two tables (subsets, Q); 0 where one of them does not vary."""
     ranks = [rankdata(values, axis=0) for values in (real, predicted)]
@@ -151,38 +138,3 @@ def ceiling(real: NDArray[np.float64]) -> float | None:
     pairs = [rank_correlations(real[:, a], real[:, b]).mean() for a, b in combinations(range(seeds), 2)]
     single = max(float(np.mean(pairs)), 0.0)
     return float(np.sqrt(seeds * single / (1 + (seeds - 1) * single)))
-
-
-def _methods(engine: Engine, wanted: Sequence[str] | None) -> list[str]:
-    if wanted is not None:
-        return list(dict.fromkeys(method_named(name).info.name for name in wanted))
-    names = dict.fromkeys([default_method(engine.facts), *METHODS])
-    return [name for name in names if method_named(name).missing(engine.facts) is None]
-
-
-def measured(
-    engine: Engine, positions: Sequence[int], measurement: str, logits: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """The measurement of every query in every one of two-dimensionally many models, (A, B, Q).
-
-    Args:
-        positions: of the queries, test examples.
-        logits: (A, B, Q, C).
-    """
-    table = engine.project.predictions("test")
-    found = np.empty(logits.shape[:3])
-    for number, position in enumerate(positions):
-        row = table.iloc[position]
-        label = int(row["label"])
-        value = measurement_for(
-            measurement,
-            class_names=engine.project.class_names,
-            true=label,
-            predicted=int(row["predicted"]),
-            loss=engine.task.loss,
-            own=engine.task.measurements,
-        ).value
-        rows = torch.from_numpy(logits[:, :, number].reshape(-1, logits.shape[3])).double()
-        values = value(rows, torch.full((len(rows),), label))
-        found[:, :, number] = values.detach().numpy().reshape(logits.shape[:2])
-    return found

@@ -12,7 +12,8 @@ from attribution import Engine
 from attribution.errors import Cancelled, NotFoundError
 from attribution.progress import CancelToken, Reporter
 from attribution.projects import Project
-from attribution.studies.correction import FILE, MOST, OUTCOMES, correction_study, evenly, random_edits
+from attribution.studies.asked import evenly
+from attribution.studies.correction import FILE, MOST, OUTCOMES, correction_study, random_edits
 from attribution.studies.outcomes import Outcome, Outcomes
 from attribution.studies.summary import difference, summary
 from tests.command_line import CommandLine

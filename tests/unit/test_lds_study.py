@@ -19,8 +19,9 @@ from attribution.projects import Project
 from attribution.projects.lds_record import FILE, read_lds
 from attribution.retraining import TrainingRecipe, retrain
 from attribution.studies import halves as halves_module
+from attribution.studies.asked import query_ids
 from attribution.studies.halves import FOLDER, random_halves
-from attribution.studies.lds import FEWEST, ceiling, lds_study, query_ids, rank_correlations
+from attribution.studies.lds import FEWEST, ceiling, lds_study, rank_correlations
 from tests.command_line import CommandLine
 from tests.unit.tiny_models import images, labels, task_of, texts
 
