@@ -86,6 +86,12 @@ def main() -> None:
                 icon=":material/history:",
                 help="Every kept fix: recipe, result, note.",
             ),
+            st.Page(
+                HERE / PAGES["trust"],
+                title="Trust",
+                icon=":material/verified:",
+                help="What was measured on this project: which methods to believe here, and how far.",
+            ),
             # From the history only: it needs two fixes to be chosen there.
             st.Page(HERE / PAGES["compare_fixes"], title="Compare fixes", visibility="hidden"),
         ],

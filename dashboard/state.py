@@ -22,6 +22,7 @@ PAGES = {
     "compare": "app_pages/compare.py",
     "preview": "app_pages/preview.py",
     "history": "app_pages/history.py",
+    "trust": "app_pages/trust.py",
     "compare_fixes": "app_pages/compare_fixes.py",
 }
 """Page name (its URL path, `projects` being the root) and its file, relative to app.py."""

@@ -86,7 +86,7 @@ def meanings(explanation: Explanation) -> list[tuple[str, str, str]]:
             "Fidelity against retraining (LDS)",
             "not measured" if lds is None else f"{lds:.2f}",
             "Rank correlation between predicted and real effects of training on random halves of the data. The one "
-            "number that says how far a method can be believed; Compare lists it by method.",
+            "number that says how far a method can be believed; Trust measures it, for each method.",
         )
     )
     return found

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from attribution.errors import ProjectError
+from attribution.projects.study_records import Measured, StudyRecord, read_study
 
 FILE = Path("studies") / "lds.json"
 
 
-class _Measured(BaseModel):
-    # Further fields may come; numbers that are not finite are no measurement.
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-
-class MethodFidelity(_Measured):
+class MethodFidelity(Measured):
     """Linear datamodeling score of one method: mean rank correlation with retraining, -1 to 1, its standard error,
     and the seconds the method took."""
 
@@ -26,15 +20,14 @@ class MethodFidelity(_Measured):
     seconds: float = Field(ge=0)
 
 
-class LdsRecord(_Measured):
-    """An LDS study: methods by name, on how many subsets with how many seeds each, what retraining itself reaches
-    (``ceiling``), and of which model and data it is (`Project.prepared_from`, where it says so)."""
+class LdsRecord(StudyRecord):
+    """An LDS study: methods by name, on how many subsets with how many seeds each, and what retraining itself reaches
+    (``ceiling``)."""
 
     methods: dict[str, MethodFidelity]
     subsets: int
     seeds: int
     ceiling: float | None = None
-    prepared_from: str | None = None
 
 
 def read_lds(directory: Path, prepared_from: str | None = None) -> LdsRecord | None:
@@ -46,12 +39,4 @@ def read_lds(directory: Path, prepared_from: str | None = None) -> LdsRecord | N
     Raises:
         ProjectError: the file is damaged.
     """
-    file = directory / FILE
-    try:
-        record = LdsRecord.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, ValidationError) as error:
-        raise ProjectError(f"'{file}' is damaged: run the study again, or delete the file.") from error
-    known = record.prepared_from is not None and prepared_from is not None
-    return None if known and record.prepared_from != prepared_from else record
+    return read_study(FILE, LdsRecord, directory, prepared_from)

@@ -24,11 +24,11 @@ from attribution.fixing.strategies import ACTIONS
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Edit, Project
 from attribution.projects.files import write_text
+from attribution.projects.study_records import CORRECTION
 from attribution.studies.asked import evenly, methods_asked
 from attribution.studies.outcomes import Outcome, Outcomes
 from attribution.studies.summary import difference, summary
 
-FILE = Path("studies") / "correction.json"
 OUTCOMES = Path("studies") / "correction.outcomes.jsonl"
 
 MOST = 200
@@ -113,8 +113,9 @@ def correction_study(
         "mispredictions": len(tried),
         "test_examples": len(engine.project.predictions("test")),
         **recipe,
+        "prepared_from": engine.project.prepared_from,
     }
-    write_text(engine.project.directory / FILE, json.dumps(result, indent=2) + "\n")
+    write_text(engine.project.directory / CORRECTION, json.dumps(result, indent=2) + "\n")
     return result
 
 

@@ -25,10 +25,9 @@ from attribution.methods import default_method
 from attribution.progress import SILENT, Reporter
 from attribution.projects.files import replacing, write_text
 from attribution.projects.ledger import Ledger
+from attribution.projects.study_records import FADING
 from attribution.studies.asked import measured, methods_asked, query_ids
 from attribution.studies.nudges import Continuation, Effect, effect_of, nudge_for
-
-FILE = "studies/fading.json"
 
 FOLDER = "fading"
 """Within the prepared directory, which goes when model or data change."""
@@ -121,7 +120,7 @@ def fading_study(
         "seed": seed,
         "prepared_from": engine.project.prepared_from,
     }
-    write_text(engine.project.directory / FILE, json.dumps(result, indent=2) + "\n")
+    write_text(engine.project.directory / FADING, json.dumps(result, indent=2) + "\n")
     return result
 
 

@@ -26,10 +26,9 @@ from attribution.fixing.baselines import digest_of_start, retrained_from
 from attribution.progress import SILENT, Reporter
 from attribution.projects.files import replacing, write_text
 from attribution.projects.ledger import Ledger
+from attribution.projects.study_records import MISLABELS
 from attribution.retraining import DataChanges, TrainingRecipe, retrain
 from attribution.studies.detectors import DETECTORS, OF_REPRESENTATIONS, Suspect
-
-FILE = "studies/mislabels.json"
 
 FOLDER = "mislabels"
 """Within the prepared directory, which goes when model or data change."""
@@ -107,7 +106,7 @@ def mislabel_study(
         "seed": seed,
         "prepared_from": engine.project.prepared_from,
     }
-    write_text(engine.project.directory / FILE, json.dumps(result, indent=2) + "\n")
+    write_text(engine.project.directory / MISLABELS, json.dumps(result, indent=2) + "\n")
     return result
 
 

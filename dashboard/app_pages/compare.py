@@ -92,8 +92,7 @@ def draw_comparison(opened: Opened, question: Question, comparison: Comparison) 
         caption="What is known about each method",
     )
     st.caption(
-        f"{escaped(study_words(study, opened.project.directory))} Calibrated: a score says by how much, not only which "
-        "example comes first."
+        f"{escaped(study_words(study))} Calibrated: a score says by how much, not only which example comes first."
     )
     matrices = (
         (comparison.agreement, "Rank correlation of all scores", False),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attribution.methods import MethodInfo, method_named
@@ -34,13 +32,10 @@ def fidelity(study: LdsRecord | None, method: str) -> dict[str, str]:
     return {"text": f"{found.lds:.2f} ± {found.standard_error:.2f}", "tone": "helper"}
 
 
-def study_words(study: LdsRecord | None, directory: Path) -> str:
-    """How the fidelity was measured, and how much is possible; else how to measure it."""
+def study_words(study: LdsRecord | None) -> str:
+    """How the fidelity was measured, and how much is possible; else where it can be measured."""
     if study is None:
-        return (
-            "Fidelity against retraining was not measured in this project yet; "
-            f"tracefix study {shlex.quote(str(directory))} lds does it."
-        )
+        return "Fidelity against retraining was not measured in this project yet: Trust does it."
     ceiling = "" if study.ceiling is None else f"; retraining itself reaches {study.ceiling:.2f}"
     return (
         f"LDS: rank correlation between predicted and retrained change over {study.subsets:,} random subsets, "

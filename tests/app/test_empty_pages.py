@@ -10,7 +10,16 @@ import pytest
 from attribution.projects import Project
 from tests.app.drawn_pages import OpenPage
 
-PAGES = ("mispredictions", "investigate", "group", "compare", "preview", "history", "compare_fixes")
+PAGES = (
+    "mispredictions",
+    "investigate",
+    "group",
+    "compare",
+    "preview",
+    "history",
+    "trust",
+    "compare_fixes",
+)
 
 
 def said(app: object) -> str:

@@ -65,6 +65,7 @@ def test_no_button_changes_anything(project: Project, open_page: OpenPage) -> No
         "investigate": {"example": example, "measurement": "strange.py:build"},
         "preview": {"fix": "fix-preview"},
         "history": {},
+        "trust": {},
     }.items():
         app = open_page(
             page, **({"project": "digits"} if page not in ("projects", "open") else {}), **parameters
@@ -72,7 +73,7 @@ def test_no_button_changes_anything(project: Project, open_page: OpenPage) -> No
         assert not app.exception
         keys |= set(pressed(app))
     assert {"suggest-preview", "prepare-fashion", "run-function"} <= keys, "they are there, and do nothing"
-    assert not {"keep", "discard", "verify", "make-export"} & keys
+    assert not {"keep", "discard", "verify", "make-export", "study-lds"} & keys
     assert contents(project.directory.parent) == before
 
 

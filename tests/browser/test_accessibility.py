@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from attribution.projects import Project
 from tests.browser.conftest import Server
 from tests.browser.screens import heading, rows, settled
 from tests.browser.test_loop import HISTORY, MISPREDICTIONS, WORK_PATIENCE
+from tests.written_studies import write_studies
 
 IMPACTS = ("serious", "critical")
 
@@ -38,6 +40,7 @@ def screens(server: Server, chromium: Browser) -> Iterator[tuple[Page, dict[str,
     ]
     for fix in made:
         project.history.save(fix)
+    write_studies(project)
     first, second = made
     together = ",".join(example["id"] for example in wrong[:3])
     tray = f'[["{first.train_ids[0]}","u"],["{second.train_ids[0]}","r","{project.class_names[0]}"]]'
@@ -52,6 +55,7 @@ def screens(server: Server, chromium: Browser) -> Iterator[tuple[Page, dict[str,
         "preview": f"/preview?project=digits&fix={first.fix_id}",
         "story": f"/preview?project=digits&fix={first.fix_id}&view=story",
         "history": "/history?project=digits",
+        "trust": "/trust?project=digits",
         "compare_fixes": f"/compare_fixes?project=digits&fixes={first.fix_id},{second.fix_id}",
         "texts": "/mispredictions?project=hostile",
         "error map": "/mispredictions?project=digits&show=map&colour=cluster",
@@ -65,6 +69,7 @@ def screens(server: Server, chromium: Browser) -> Iterator[tuple[Page, dict[str,
     context.close()
     for fix in made:
         project.history.delete(fix.fix_id)
+    shutil.rmtree(project.directory / "studies")
 
 
 def drawn(page: Page, name: str) -> None:
@@ -79,6 +84,7 @@ def drawn(page: Page, name: str) -> None:
         "preview": page.locator(".js-plotly-plot").first,
         "story": page.frame_locator("iframe").get_by_role("heading").first,
         "history": rows(page, HISTORY).first,
+        "trust": page.locator(".js-plotly-plot").first,
         "compare_fixes": heading(page, "Predictions that changed"),
         "texts": rows(page, MISPREDICTIONS).first,
         "error map": page.locator(".js-plotly-plot").first,

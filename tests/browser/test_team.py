@@ -35,6 +35,7 @@ PAGES = (
     "compare",
     "preview",
     "history",
+    "trust",
     "compare_fixes",
     "open",
 )

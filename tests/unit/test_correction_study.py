@@ -12,8 +12,9 @@ from attribution import Engine
 from attribution.errors import Cancelled, NotFoundError
 from attribution.progress import CancelToken, Reporter
 from attribution.projects import Project
+from attribution.projects.study_records import CORRECTION
 from attribution.studies.asked import evenly
-from attribution.studies.correction import FILE, MOST, OUTCOMES, correction_study, random_edits
+from attribution.studies.correction import MOST, OUTCOMES, correction_study, random_edits
 from attribution.studies.outcomes import Outcome, Outcomes
 from attribution.studies.summary import difference, summary
 from tests.command_line import CommandLine
@@ -41,7 +42,7 @@ def test_a_study_sums_up_its_fixes(engine: Engine) -> None:
     assert row["accuracy_change"] == pytest.approx(np.mean(change))
     repaired = [len(fix.newly_fixed) for fix in fixes]
     assert row["broken_per_fixed"] == pytest.approx(sum(broken) / sum(repaired))
-    assert json.loads((engine.project.directory / FILE).read_text()) == result
+    assert json.loads((engine.project.directory / CORRECTION).read_text()) == result
 
 
 def test_places_are_spread_evenly_however_many_they_are() -> None:
@@ -164,7 +165,7 @@ def test_cancelling_stores_nothing(engine: Engine) -> None:
             most=2,
             reporter=Reporter(progress, token),
         )
-    assert not (engine.project.directory / FILE).exists()
+    assert not (engine.project.directory / CORRECTION).exists()
 
 
 def test_the_command_prints_what_it_stores(tracefix: CommandLine, own_digits: Project) -> None:
@@ -174,7 +175,7 @@ def test_the_command_prints_what_it_stores(tracefix: CommandLine, own_digits: Pr
     )
     assert outcome.status == 0
     document = json.loads(outcome.out)
-    assert document == json.loads((own_digits.directory / FILE).read_text())
+    assert document == json.loads((own_digits.directory / CORRECTION).read_text())
     assert document["mispredictions"] == 1 < MOST
     assert document["strategies"]["helpers"]["tracin"]["success_standard_error"] is None
     wrong = tracefix("study", own_digits.directory, "everything")

@@ -15,10 +15,10 @@ from attribution.errors import Cancelled, MissingRequirementError, UsageError
 from attribution.fixing.optimization import Optimization
 from attribution.progress import SILENT, CancelToken, Reporter
 from attribution.projects import Project
+from attribution.projects.study_records import FADING
 from attribution.studies import fading as fading_module
 from attribution.studies.fading import (
     FEWEST,
-    FILE,
     agreement,
     chosen_examples,
     fading_study,
@@ -163,7 +163,7 @@ def test_a_stopped_study_goes_on(engine: Engine, monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(Cancelled):
         fading_study(engine, **SMALL, reporter=Reporter(stop, token))
-    assert len(done) == 2 and not (engine.project.directory / FILE).exists()
+    assert len(done) == 2 and not (engine.project.directory / FADING).exists()
     first = fading_study(engine, **SMALL)
     assert len(done) == FEWEST
     second = fading_study(engine, **SMALL | {"measurement": "loss"})
@@ -186,7 +186,7 @@ def test_the_command_prints_what_it_stores(tracefix: CommandLine, own_digits: Pr
     outcome = tracefix("study", own_digits.directory, "fading", *asked, "--json")
     assert outcome.status == 0, outcome.err
     document = json.loads(outcome.out)
-    assert document == json.loads((own_digits.directory / FILE).read_text())
+    assert document == json.loads((own_digits.directory / FADING).read_text())
     assert document["steps"] == [1, 2] and len(document["methods"]["grad_dot"]["pearson"]) == 2
     shown = tracefix("study", own_digits.directory, "fading", *asked)
     assert shown.status == 0 and "step 2 or longer" in shown.out

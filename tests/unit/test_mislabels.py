@@ -14,9 +14,10 @@ from torch import nn
 from attribution import Engine
 from attribution.errors import NotFoundError, UsageError
 from attribution.projects import Project
+from attribution.projects.study_records import MISLABELS
 from attribution.studies import mislabels as mislabels_module
 from attribution.studies.detectors import DETECTORS, NEIGHBOURS, Suspect, neighbours
-from attribution.studies.mislabels import FILE, auc, known_errors, mislabel_study, planted
+from attribution.studies.mislabels import auc, known_errors, mislabel_study, planted
 from tests.command_line import CommandLine
 
 
@@ -122,7 +123,7 @@ def test_the_command_prints_what_it_stores(tracefix: CommandLine, own_digits: Pr
     outcome = tracefix("study", own_digits.directory, "mislabels", "--methods", "loss,random", "--json")
     assert outcome.status == 0, outcome.err
     document = json.loads(outcome.out)
-    assert document == json.loads((own_digits.directory / FILE).read_text())
+    assert document == json.loads((own_digits.directory / MISLABELS).read_text())
     assert list(document["detectors"]) == ["loss", "random"]
     shown = tracefix("study", own_digits.directory, "mislabels", "--methods", "loss")
     assert shown.status == 0 and "100 wrong training labels, known from the data" in shown.out
