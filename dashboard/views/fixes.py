@@ -146,6 +146,8 @@ def harm_sentence(fix: FixRecord) -> str | None:
 
 def verdict(fix: FixRecord, run: FixRecord | ControlRecord) -> str:
     """One cell of the comparison: the result and the steps it took, of the fix itself or of one of its controls."""
+    if not run.steps and not run.fixed and isinstance(run, ControlRecord):
+        return "Not fixed: its steps diverge" if fix.strategy != "unlearn" else "Not fixed: no step to take"
     steps = f"in {run.steps} step{'s' if run.steps != 1 else ''}"
     if len(fix.test_ids) > 1:
         return f"{fixed_words(fix, run)} fixed {steps}"

@@ -12,7 +12,14 @@ from attribution.projects import Edit, FixRecord
 from dashboard.messages import escaped
 from dashboard.tray import changed, decoded, encoded
 from dashboard.views.accuracy import points, wilson_interval
-from dashboard.views.fixes import controls_sentence, harm_sentence, result_chip, steps_sentence, stop_sentence
+from dashboard.views.fixes import (
+    controls_sentence,
+    harm_sentence,
+    result_chip,
+    steps_sentence,
+    stop_sentence,
+    verdict,
+)
 from dashboard.views.measurements import measurement_title, unit_words
 from dashboard.views.mispredictions import filtered, neighbours, sorted_by
 
@@ -219,6 +226,17 @@ def test_a_faster_control_that_breaks_more_speaks_for_the_chosen_examples() -> N
         "A control fixed it as fast or faster but broke more (control 0 3, against 2 here): "
         "the chosen examples do less harm."
     )
+
+
+def test_a_control_that_could_take_no_step_says_why() -> None:
+    fix = fix_with(3, [None, None])
+    assert (
+        verdict(fix, fix.controls[0]) == "Not fixed in 50 steps" and verdict(fix, fix) == "Fixed in 3 steps"
+    )
+    fix.controls[0].steps = 0
+    assert verdict(fix, fix.controls[0]) == "Not fixed: its steps diverge"
+    fix.strategy = "unlearn"
+    assert verdict(fix, fix.controls[0]) == "Not fixed: no step to take"
 
 
 def test_a_fix_is_never_called_a_retrain() -> None:

@@ -19,6 +19,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from attribution import Engine, Project
+from attribution.projects.lds_record import read_lds
+from attribution.projects.study_records import FADING, FadingRecord, read_study
+from attribution.studies.fading import fading_study
+from attribution.studies.lds import lds_study
 from dashboard.opening import open_prepared
 from tests.browser.conftest import start_server
 from tests.browser.screens import cards, heading, rows, settled
@@ -74,10 +79,22 @@ def take(page: Page, digit: str, review: str) -> None:
     page.get_by_role("button", name="Story", exact=True).click()
     expect(page.frame_locator("iframe").locator("#step-1")).to_be_visible(timeout=PATIENCE)
     save(page, "tour-story")
+    page.goto("/trust?project=digits")
+    expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=PATIENCE)
+    save(page, "tour-trust")
     page.goto("/mispredictions?project=fashion&show=map&colour=cluster")
     expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=PATIENCE)
     page.locator(".js-plotly-plot").scroll_into_view_if_needed()
     save(page, "tour-map")
+
+
+def study(project: Project) -> None:
+    """Measure what the page Trust shows, where that was not done."""
+    engine = Engine(project, device="cpu")
+    if read_lds(project.directory, project.prepared_from) is None:
+        lds_study(engine)
+    if read_study(FADING, FadingRecord, project.directory, project.prepared_from) is None:
+        fading_study(engine)
 
 
 def main() -> None:
@@ -88,6 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         projects = options.projects or Path(folder)
         digits, _, reviews = (open_prepared(name, projects) for name in ("digits", "fashion", "reviews"))
+        study(digits)
         digit = digits.mispredictions()[9]["id"]  # planted label errors are behind it
         review = reviews.mispredictions()[157]["id"]
         program = "from dashboard.cli import run; run()"
