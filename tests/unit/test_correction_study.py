@@ -178,5 +178,12 @@ def test_the_command_prints_what_it_stores(tracefix: CommandLine, own_digits: Pr
     assert document == json.loads((own_digits.directory / CORRECTION).read_text())
     assert document["mispredictions"] == 1 < MOST
     assert document["strategies"]["helpers"]["tracin"]["success_standard_error"] is None
+    some = tracefix(
+        *("study", own_digits.directory, "correction", "--methods", "tracin", "--mispredictions", "1"),
+        *("--top", "3", "--steps", "5", "--strategies", "test,helpers", "--json"),
+    )
+    assert some.status == 0 and list(json.loads(some.out)["strategies"]) == ["test", "helpers"]
+    unknown = tracefix("study", own_digits.directory, "correction", "--strategies", "luck")
+    assert unknown.status == 1 and "no strategy 'luck'" in unknown.err
     wrong = tracefix("study", own_digits.directory, "everything")
     assert wrong.status == 2 and "correction" in wrong.err
