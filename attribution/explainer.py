@@ -21,6 +21,7 @@ from attribution.methods import DirectionalMethod, Method, default_method, metho
 from attribution.methods.source import Source
 from attribution.progress import SILENT, Reporter
 from attribution.projects import Project
+from attribution.projects.lds_record import lds_stamp
 from attribution.projects.locking import exclusive
 from attribution.query import Query, Target
 from attribution.runs import Run, ensemble_runs
@@ -45,9 +46,9 @@ class Explainer(Inspector):
     def __init__(self, project: Project, *, device: str = "auto") -> None:
         super().__init__(project, device=device)
         self._ensemble: list[Run] | None = None
-        self._remembered: OrderedDict[tuple[tuple[str, ...], str, str, bool, bool, bool], Explanation] = (
-            OrderedDict()
-        )
+        self._remembered: OrderedDict[
+            tuple[tuple[str, ...], str, str, bool, bool, bool, int], Explanation
+        ] = OrderedDict()
 
     def explain(
         self,
@@ -109,7 +110,8 @@ class Explainer(Inspector):
         ids = distinct(test_ids)
         chosen = self._method(method)
         targets = [self._target(test_id, measurement) for test_id in ids]
-        key = (tuple(ids), chosen.info.name, measurement, use_index, refine, ensemble)
+        fidelity = lds_stamp(self.project.directory)
+        key = (tuple(ids), chosen.info.name, measurement, use_index, refine, ensemble, fidelity)
         with self._lock:
             if key not in self._remembered or ".py:" in measurement:
                 starts = range(0, len(targets), _PORTION)

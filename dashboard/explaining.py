@@ -12,6 +12,7 @@ from attribution.methods import ProjectFacts, availability, default_method, list
 from attribution.progress import Reporter
 from attribution.projects import Edit
 from attribution.projects.access import check_may_change
+from attribution.projects.lds_record import lds_stamp
 from dashboard.current import Opened
 from dashboard.engines import WORK_LANE, engine_shelf, job_queue
 from dashboard.function_files import confirmed_functions, function_file, is_function
@@ -76,9 +77,11 @@ class Question:
         }
 
     def measured(self, opened: Opened) -> Hashable:
-        """Equal where example, measurement and models are: a function file counts by its content."""
+        """Equal where example, measurement and models are, and what is known of how far to believe methods: a function
+        file counts by its content."""
         function = is_function(self.measurement) and function_file(self.measurement, opened.project.directory)
-        return opened.key, tuple(self.example_ids), self.measurement, function, self.ensemble
+        fidelity = lds_stamp(opened.project.directory)
+        return opened.key, tuple(self.example_ids), self.measurement, function, self.ensemble, fidelity
 
 
 def question_of(opened: Opened, example_id: str, others: Sequence[str] = ()) -> tuple[Question, list[str]]:

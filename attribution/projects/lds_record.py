@@ -40,3 +40,11 @@ def read_lds(directory: Path, prepared_from: str | None = None) -> LdsRecord | N
         ProjectError: the file is damaged.
     """
     return read_study(FILE, LdsRecord, directory, prepared_from)
+
+
+def lds_stamp(directory: Path) -> int:
+    """Changes with every study of a project: what was said of its fidelity before is then out of date."""
+    try:
+        return (directory / FILE).stat().st_mtime_ns
+    except OSError:
+        return 0

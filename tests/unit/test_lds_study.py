@@ -140,13 +140,15 @@ def test_test_examples_are_mispredictions_first(engine: Engine) -> None:
 
 
 def test_what_foretells_retraining_is_told_from_what_does_not(engine: Engine) -> None:
+    wrong = query_ids(engine, 1, 0)[0]
+    assert engine.explain(wrong, method="path").trust["lds"] is None
     result = lds_study(engine, methods=["path", "random"], subsets=16, seeds=1, queries=10)
     found = result["methods"]
     assert found["path"]["lds"] > 0.4 > 0.25 > abs(found["random"]["lds"])
     assert result["ceiling"] is None and result["from_step"] == 0
     record = read_lds(engine.project.directory)
     assert record is not None and record.methods["path"].lds == found["path"]["lds"]
-    told = engine.explain(result["test_ids"][0], method="path").trust
+    told = engine.explain(wrong, method="path").trust
     assert told["lds"] == pytest.approx(found["path"]["lds"]) and "LDS" in told["sentence"]
 
 
