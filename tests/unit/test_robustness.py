@@ -110,9 +110,10 @@ def test_kill_during_keeps_loses_at_most_the_one_being_kept(tmp_path: Path) -> N
         process = started(KEEPING, tmp_path, attempt)
         assert process.stdout is not None
         process.stdout.readline()  # imported, and at work
+        first = process.stdout.readline()  # one is kept; how long that takes depends on what else runs here
         timer = threading.Timer(0.02 + 0.1 * chance.random(), process.send_signal, [signal.SIGKILL])
         timer.start()
-        said = [line.split() for line in process.stdout]
+        said = [line.split() for line in (first, *process.stdout)]
         timer.join()
         assert process.wait() == -signal.SIGKILL
         mine = {words[1] for words in said if len(words) == 2 and words[0] == "kept"}
@@ -120,7 +121,7 @@ def test_kill_during_keeps_loses_at_most_the_one_being_kept(tmp_path: Path) -> N
         listed = {fix.fix_id for fix in History(tmp_path).list()}
         assert finished <= listed and len(listed - finished) <= 1  # kept, and killed before it could say so
         finished |= listed
-        assert mine, "killed before anything was kept: the test says nothing"
+        assert mine, "nothing was kept"
         assert whole(tmp_path)
     History(tmp_path).save(record("after all"))
     assert History(tmp_path).get("after all").state == "kept"
