@@ -22,6 +22,13 @@ TITLES = {
 }
 """Studies that can be started from the page, and what their jobs are called."""
 
+COSTS = {
+    "lds": "Trains 100 models, each on a random half of the training data.",
+    "fading": "Trains on for 400 steps, 40 times: with a little more and a little less of each of 20 examples.",
+    "mislabels": "Looks at the known label errors; without any it trains two models on planted ones.",
+}
+"""What each of them takes, with the numbers that studies take if not told otherwise."""
+
 _STARTED = "studies asked for"
 """In the session: job id by project and study, for how it ended."""
 

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from attribution.errors import ProjectError
 
+BELIEVABLE = 0.5
+"""Pearson correlation down to which scores count as foretelling what happens."""
+
 
 class Measured(BaseModel):
     """Numbers of a study. Further fields may come; numbers that are not finite are no measurement."""

@@ -23,10 +23,11 @@ from attribution.fixing.optimization import Optimization
 from attribution.learning_rates import rates_of_steps
 from attribution.methods import default_method
 from attribution.progress import SILENT, Reporter
-from attribution.projects.files import replacing, write_text
+from attribution.projects.files import write_text
 from attribution.projects.ledger import Ledger
-from attribution.projects.study_records import FADING
+from attribution.projects.study_records import BELIEVABLE, FADING
 from attribution.studies.asked import measured, methods_asked, query_ids
+from attribution.studies.kept import keep_arrays, kept_arrays
 from attribution.studies.nudges import Continuation, Effect, effect_of, nudge_for
 
 FOLDER = "fading"
@@ -40,9 +41,6 @@ FEWEST = 5
 
 LOOKS = (1, 2, 5, 10, 20, 50, 100, 200, 400, 800, 1600, 3200)
 """Steps after which it is looked."""
-
-BELIEVABLE = 0.5
-"""Pearson correlation down to which an explanation counts as foretelling what happens."""
 
 METHODS = ("ekfac", "tracin", "grad_dot", "random")
 """Methods beside the default one, where the project has what they need."""
@@ -216,12 +214,9 @@ def _effects(
                 reporter=reporter.share(number / len(nudged), (number + 1) / len(nudged)),
                 message=f"Training on with and without example {number + 1} of {len(nudged)}",
             )
-            with replacing(ledger.directory / name) as temporary, temporary.open("wb") as file:
-                np.savez(file, logits=effect.logits, distance=effect.distance)
-            ledger.reload()
-            ledger.add(name)
-        with np.load(ledger.directory / name, allow_pickle=False) as stored:
-            found.append(Effect(stored["logits"], stored["distance"]))
+            keep_arrays(ledger, name, logits=effect.logits, distance=effect.distance)
+        stored = kept_arrays(ledger, name)
+        found.append(Effect(stored["logits"], stored["distance"]))
     return found, learning_rate
 
 

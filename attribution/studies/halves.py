@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from attribution.fixing.baselines import digest_of_start, retrained_from
 from attribution.fixing.verify import PREDICTION_BATCH
 from attribution.progress import Reporter
 from attribution.projects import Project
-from attribution.projects.files import replacing
 from attribution.projects.ledger import Ledger
 from attribution.retraining import TrainingRecipe, retrain
+from attribution.studies.kept import keep_arrays, kept_arrays
 from attribution.task import Task
 
 FOLDER = "halves"
@@ -83,7 +82,7 @@ def retrained_on_halves(
     arguments = {**retrained_from(project, device), "queries": list(queries), "halves": seed}
     ledger = Ledger.resumed(project.prepared_directory / FOLDER, arguments)
     names = {
-        (half, run): f"half-{half}-seed-{run}-{digest}.npy"
+        (half, run): f"half-{half}-seed-{run}-{digest}.npz"
         for run, digest in enumerate(digest_of_start(task, recipe, run) for run in range(seeds))
         for half in range(subsets)
     }
@@ -98,8 +97,8 @@ def retrained_on_halves(
             reporter=reporter.share(done / len(missing), (done + 1) / len(missing)),
             message=f"Training {done + 1} of {len(missing)}: half {half + 1}, seed {run}",
         )
-        _store(ledger, names[half, run], outputs_of(task, model, queries, device))
-    stored = {key: np.load(ledger.directory / name, allow_pickle=False) for key, name in names.items()}
+        keep_arrays(ledger, names[half, run], logits=outputs_of(task, model, queries, device).numpy())
+    stored = {key: kept_arrays(ledger, name)["logits"] for key, name in names.items()}
     logits = np.stack([np.stack([stored[half, run] for run in range(seeds)]) for half in range(subsets)])
     return Halves(members, logits, len(missing), recipe.from_step)
 
@@ -114,11 +113,3 @@ def outputs_of(task: Task, model: nn.Module, queries: Sequence[int], device: tor
     found = torch.stack([rows[position] for position in queries])
     check_finite(found, "The retrained model's output")
     return found
-
-
-def _store(ledger: Ledger, name: str, logits: Tensor) -> None:
-    file: Path = ledger.directory / name
-    with replacing(file) as temporary, temporary.open("wb") as handle:
-        np.save(handle, logits.numpy())
-    ledger.reload()  # the same study may be under way in another process
-    ledger.add(name)

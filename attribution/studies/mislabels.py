@@ -24,11 +24,12 @@ from attribution.engine import Engine
 from attribution.errors import NotFoundError, UsageError
 from attribution.fixing.baselines import digest_of_start, retrained_from
 from attribution.progress import SILENT, Reporter
-from attribution.projects.files import replacing, write_text
+from attribution.projects.files import write_text
 from attribution.projects.ledger import Ledger
 from attribution.projects.study_records import MISLABELS
 from attribution.retraining import DataChanges, TrainingRecipe, retrain
 from attribution.studies.detectors import DETECTORS, OF_REPRESENTATIONS, Suspect
+from attribution.studies.kept import keep_arrays, kept_arrays
 
 FOLDER = "mislabels"
 """Within the prepared directory, which goes when model or data change."""
@@ -203,14 +204,11 @@ def _suspicion(
         started = time.perf_counter()
         numbers = DETECTORS[name](suspect)
         seconds = time.perf_counter() - started
-        with replacing(ledger.directory / files[name]) as temporary, temporary.open("wb") as file:
-            np.savez(file, numbers=numbers, seconds=np.array(seconds))
-        ledger.reload()
-        ledger.add(files[name])
+        keep_arrays(ledger, files[name], numbers=numbers, seconds=np.array(seconds))
     found = {}
     for name, file_name in files.items():
-        with np.load(ledger.directory / file_name, allow_pickle=False) as stored:
-            found[name] = (stored["numbers"], float(stored["seconds"]))
+        stored = kept_arrays(ledger, file_name)
+        found[name] = (stored["numbers"], float(stored["seconds"]))
     return found
 
 

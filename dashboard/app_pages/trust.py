@@ -27,7 +27,7 @@ from dashboard.components.table import table
 from dashboard.current import Opened, current_project
 from dashboard.heading import page_heading
 from dashboard.messages import escaped, problem
-from dashboard.study_panel import study_controls, study_job
+from dashboard.study_panel import COSTS, study_controls, study_job
 from dashboard.views.fading_figure import fading_figure
 from dashboard.views.look import Look
 from dashboard.views.studies import (
@@ -44,12 +44,6 @@ from dashboard.views.studies import (
 )
 
 _Record = TypeVar("_Record", bound=StudyRecord)
-
-COSTS = {
-    "lds": "Trains 100 models, each on a random half of the training data.",
-    "fading": "Trains on for 400 steps, 40 times: with a little more and a little less of each of 20 examples.",
-    "mislabels": "Looks at the known label errors; without any it trains two models on planted ones.",
-}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from attribution.projects.study_records import BELIEVABLE
 from dashboard.views.look import Look
 from dashboard.views.map_figure import COLOURS, OTHER_COLOUR, SYMBOLS
 from dashboard.views.studies import BASELINE
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 HEIGHT = 320
 """CSS pixels."""
-
-BELIEVABLE = 0.5
 
 
 def fading_figure(study: FadingRecord, titles: Mapping[str, str], look: Look) -> go.Figure:

@@ -19,6 +19,8 @@ from attribution.projects.study_records import (
     MislabelRecord,
     read_study,
 )
+from attribution.studies import fading, lds, mislabels
+from dashboard.study_panel import COSTS
 from dashboard.views.fading_figure import fading_figure
 from dashboard.views.look import Look
 from dashboard.views.studies import correction_rows, fading_sentence, mislabel_sentence
@@ -116,10 +118,10 @@ def test_sentences_say_what_was_planted_and_what_does_not_hold() -> None:
         "Of 90 and 90 wrong labels that were planted, in models trained on them: most are found by looking at a last "
         "layer that was not shown the label."
     )
-    fading = FadingRecord.model_validate(
+    unheld = FadingRecord.model_validate(
         STUDIES[FADING] | {"holds_until": {"path": 50, "grad_dot": None, "random": None}}
     )
-    assert fading_sentence(fading, {}).endswith("path for 50 steps; grad_dot not at all.")
+    assert fading_sentence(unheld, {}).endswith("path for 50 steps; grad_dot not at all.")
 
 
 def test_what_is_not_known_of_a_correction_is_left_out() -> None:
@@ -128,3 +130,10 @@ def test_what_is_not_known_of_a_correction_is_left_out() -> None:
     assert first.cells["accuracy"] == "+0.12 ± 0.04" and first.cells["broken"] == "1.5 ± 0.3"
     assert second.cells["accuracy"] == "+0.00" and second.cells["steps"] == "-"
     assert second.cells["selector"] == "random same class"
+
+
+def test_costs_are_those_of_the_studies() -> None:
+    assert f"Trains {lds.SUBSETS * lds.SEEDS} models" in COSTS["lds"]
+    assert f"for {fading.STEPS} steps, {2 * fading.EXAMPLES} times" in COSTS["fading"]
+    assert f"each of {fading.EXAMPLES} examples" in COSTS["fading"]
+    assert mislabels.SEEDS == 2 and "trains two models" in COSTS["mislabels"]

@@ -190,7 +190,7 @@ def test_a_stopped_study_goes_on_and_a_larger_one_takes_over(
 
 def test_a_damaged_output_is_trained_again(engine: Engine) -> None:
     first = lds_study(engine, **SMALL)
-    file = next((engine.project.prepared_directory / FOLDER).glob("half-2-seed-1-*.npy"))
+    file = next((engine.project.prepared_directory / FOLDER).glob("half-2-seed-1-*.npz"))
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     second = lds_study(engine, **SMALL)
     assert {n: m["lds"] for n, m in second["methods"].items()} == pytest.approx(
