@@ -8,18 +8,10 @@ from pathlib import Path
 import pytest
 
 from attribution.projects import Project
+from dashboard.state import PAGES
 from tests.app.drawn_pages import OpenPage
 
-PAGES = (
-    "mispredictions",
-    "investigate",
-    "group",
-    "compare",
-    "preview",
-    "history",
-    "trust",
-    "compare_fixes",
-)
+OF_A_PROJECT = [page for page in PAGES if page not in ("projects", "open")]
 
 
 def said(app: object) -> str:
@@ -31,7 +23,7 @@ def said(app: object) -> str:
     )
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", OF_A_PROJECT)
 def test_without_a_project(projects: Path, open_page: OpenPage, page: str) -> None:
     app = open_page(page)
     assert not app.exception and "No project is open" in said(app)

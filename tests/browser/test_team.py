@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from attribution.projects import Project
+from dashboard.state import PAGES
 from tests.browser.conftest import PROGRAM, Server, start_server
 from tests.browser.screens import cards, heading, screenshot, settled
 from tests.browser.test_accessibility import violations
@@ -27,18 +28,7 @@ client_secret = "none"
 server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 """
 
-PAGES = (
-    "",
-    "mispredictions",
-    "investigate",
-    "group",
-    "compare",
-    "preview",
-    "history",
-    "trust",
-    "compare_fixes",
-    "open",
-)
+ADDRESSES = ["" if page == "projects" else page for page in PAGES]
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ def closed(untouched_digits: Project, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_without_a_login_no_page_can_be_reached(page: Page, closed: Closed) -> None:
     example = closed.project.mispredictions()[0]["id"]
-    for name in PAGES:
+    for name in ADDRESSES:
         page.goto(f"{closed.login}/{name}?project=digits&example={example}&fix=fix-kept")
         expect(page.get_by_role("button", name="Log in")).to_be_visible()
         expect(heading(page, "Tracefix")).to_be_visible()
